@@ -1,6 +1,7 @@
 """Run the API function without the platform: its environment, its tables and key, requests, and the calls it makes."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,7 +12,7 @@ from healthcare_dr.emulator.emulator import Emulator
 from patient_api.aws import Clients, DynamoDB
 from patient_api.bootstrap import Services
 from patient_api.clock import Stamp
-from patient_api.contract.functions import API, Environment
+from patient_api.contract.functions import API, CLOCK_BOUND_SECONDS, Environment
 from patient_api.contract.keys import PATIENT as PATIENT_TYPE
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 from patient_api.fhir.codec import JsonValue
@@ -59,6 +60,7 @@ def environment(emulator: Emulator) -> dict[str, str]:
         cors=False,
         issuer="",
         tenant_claim="tenant",
+        clock_bound=CLOCK_BOUND_SECONDS,
     )
     return emulator.environment() | settings.variables() | {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
 
@@ -186,6 +188,7 @@ def event_of(
             "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
             "requestId": "bench",
             "stage": "$default",
+            "timeEpoch": int(time.time() * 1000),
         },
         **({"body": body} if body is not None else {}),
         "isBase64Encoded": False,

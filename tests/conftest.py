@@ -1,5 +1,6 @@
 """Scheduling of a run over processes, and its end."""
 
+import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -25,6 +26,18 @@ DEPLOYMENTS = pytest.StashKey[Deployments]()
 SKIP_NOTHING = "HEALTHCARE_DR_TESTS_SKIP_NOTHING"
 # Waiting for a deployment counts as part of the first test that needs one.
 DEPLOYED_TIMEOUT_SECONDS = 1200
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Exclude the collected tests from garbage collection, which would examine them again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -80,6 +93,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped, and {SKIP_NOTHING} is set: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the summaries that tests have recorded."""
+    for report in terminalreporter.getreports("passed"):
+        if isinstance(report, pytest.TestReport) and report.when == "call":
+            for name, text in report.user_properties:
+                if name == "summary":
+                    terminalreporter.write_line(str(text))
 
 
 @pytest.fixture(scope="session")

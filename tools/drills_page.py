@@ -35,6 +35,9 @@ PARTS: Final[tuple[Any, ...]] = (
     journal.Requests,
     journal.Missing,
     journal.Conflicts,
+    journal.Consistency,
+    journal.Anomaly,
+    journal.Operation,
     journal.ErrorBudget,
     journal.Promise,
 )

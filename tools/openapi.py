@@ -38,7 +38,10 @@ _TAGS: Final = f"[ \\t,]*{_TAG}([ \\t]*,[ \\t,]*{_TAG})*[ \\t,]*"
 ETAGS: Final = {"type": "string", "pattern": f"^{_TAGS}$"}
 CONDITION: Final = {"type": "string", "pattern": f"^(\\*|{_TAGS})$"}
 HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "If-Match": ("The required versions, or `*` for any; otherwise the response is 412.", CONDITION),
+    "If-Match": (
+        "The required versions, or `*` for any; otherwise the response is 412, or 503 for a version on its way.",
+        CONDITION,
+    ),
     # On a read, an invalid value matches no version and is not an error.
     "If-None-Match": ("The excluded versions: a read of one returns 304, a write 412.", {"type": "string"}),
     # RFC 9110 requires servers to ignore an invalid date.
@@ -48,10 +51,15 @@ HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "If-Unmodified-Since": ("The response is 412 when the current version was written later.", {"type": "string"}),
     "Merges": (
-        "The concurrent versions of the other region that this write merges: 10 at most.",
+        "The concurrent versions of the other region that this write merges: 10 at most. The response is 503 "
+        "until they have arrived.",
         ETAGS,
     ),
-    "Minimum-Version": ("A version that the client knows: the response is that one or a newer one, or 503.", STAMP),
+    "Minimum-Version": (
+        "A version that the client knows; when a document is created, one of its patient. The response is 503 until "
+        "the region has received it, or a version that descends from it.",
+        STAMP,
+    ),
     "If-None-Exist": (
         "A search; create only if it matches nothing. Criteria in the URL have the same meaning.",
         {"type": "string"},
@@ -62,7 +70,8 @@ HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "Prefer": (
         "On a write, `return=minimal` for a response without a body, or `return=OperationOutcome`. On a search, "
-        "`handling=lenient` to ignore unknown parameters, which an entry of the bundle names.",
+        "`handling=lenient` to ignore unknown parameters, which an entry of the bundle names. A value that the "
+        "operation does not honour is refused.",
         {"type": "string"},
     ),
 }

@@ -1,4 +1,4 @@
-"""The names of all resources, derived from the environment suffix alone.
+"""The names of all resources, derived from the environment suffix, and from the operator's domain if there is one.
 
 The convention is `healthcare-dr-<resource>[-<region>]-<suffix>`. A name contains the region where the service is global
 (IAM, S3, dashboards) or where operators see both regions side by side. Names are deterministic, so a stack, a command
@@ -17,27 +17,38 @@ DEFAULT_TARGET = "embedded"
 COMMAND = re.compile(r"`hdr (?P<command>[a-z][^`]*?(?P<target> --target [^`]*)?)`")
 # The commands that have a target.
 TARGETED = re.compile(
-    r"(?:plan|deploy|destroy|status|outputs|verify|drain|restore|conflicts|seed|drill(?! schema| list))\b.*"
+    r"(?:plan|deploy|destroy|pipeline|status|outputs|verify|notify|drain|restore|conflicts|seed|drill(?! schema| list))"
+    r"\b.*"
 )
 
 # In the order in which they are applied. The first two are independent of each other.
 PRIMARY, SECONDARY, GLOBAL = STACKS = (f"{PREFIX}-primary", f"{PREFIX}-secondary", f"{PREFIX}-global")
+# Optional, and applied on its own: the roles of a deployment pipeline.
+PIPELINE = f"{PREFIX}-pipeline"
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names of one environment."""
+    """The names of one environment. `Settings.names` returns those of the settings.
+
+    `own_domain` is a domain or subdomain of the operator (`HDR_DOMAIN`); None for the default.
+    """
 
     suffix: str
+    own_domain: str | None = None
 
     def of(self, resource: str, region: str | None = None) -> str:
         """Return `healthcare-dr-<resource>[-<region>]-<suffix>`."""
         return "-".join(part for part in (PREFIX, resource, region, self.suffix) if part)
 
+    def of_pipeline(self, resource: str) -> str:
+        """Return the name of a role or policy of the deployment pipeline, which the pipeline itself may not change."""
+        return f"{PIPELINE}-{resource}-{self.suffix}"
+
     @property
     def domain(self) -> str:
         """The hosted zone."""
-        return f"{PREFIX}-{self.suffix}.com"
+        return self.own_domain or f"{PREFIX}-{self.suffix}.com"
 
     @property
     def api_domain(self) -> str:

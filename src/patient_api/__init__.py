@@ -1,4 +1,4 @@
-"""The code of the four Lambda functions.
+"""The code of the Lambda functions.
 
 `handlers` hold the entry points, and `bootstrap` composes what they invoke. `http` parses requests and builds
 responses; `patients`, `documents`, `search` and `discovery` are the services; `store`, `audit` and `region` use AWS.

@@ -6,18 +6,21 @@ boto3's own layer over botocore adds resources and transfers, which the API does
 load. `create_client` returns the same client.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 from botocore.loaders import Loader
 
 from patient_api.errors import StorageFault
+
+if TYPE_CHECKING:
+    from patient_api.clock import CheckedTime, Reading
 
 
 class DynamoDB(Protocol):
@@ -28,6 +31,53 @@ class DynamoDB(Protocol):
     def query(self, **request: Any) -> dict[str, Any]: ...
     def put_item(self, **request: Any) -> dict[str, Any]: ...
     def transact_write_items(self, **request: Any) -> dict[str, Any]: ...
+
+
+class DatedDynamoDB:
+    """A DynamoDB client whose responses measure the time of `time`, those with an error included.
+
+    A request that botocore repeated measures less exactly, because it takes longer.
+    """
+
+    def __init__(self, client: DynamoDB, time: "CheckedTime") -> None:
+        self._client = client
+        self._time = time
+
+    def get_item(self, **request: Any) -> dict[str, Any]:
+        return self._sent(self._client.get_item, request)
+
+    def batch_get_item(self, **request: Any) -> dict[str, Any]:
+        return self._sent(self._client.batch_get_item, request)
+
+    def query(self, **request: Any) -> dict[str, Any]:
+        return self._sent(self._client.query, request)
+
+    def put_item(self, **request: Any) -> dict[str, Any]:
+        return self._sent(self._client.put_item, request)
+
+    def transact_write_items(self, **request: Any) -> dict[str, Any]:
+        return self._sent(self._client.transact_write_items, request)
+
+    def _sent(self, operation: Callable[..., dict[str, Any]], request: dict[str, Any]) -> dict[str, Any]:
+        sent = self._time.read()
+        try:
+            response = operation(**request)
+        except ClientError as error:
+            self._measure(error.response, sent)
+            raise
+        self._measure(response, sent)
+        return response
+
+    def _measure(self, response: Mapping[str, Any], sent: "Reading") -> None:
+        date = date_of(response)
+        if date is not None:
+            self._time.measured(date, sent)
+
+
+def date_of(response: Mapping[str, Any]) -> str | None:
+    """Return the `Date` of a response, by the clock of the service; None when it sent none."""
+    date: str | None = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return date
 
 
 class S3(Protocol):
@@ -53,7 +103,14 @@ class KMS(Protocol):
     def generate_mac(self, **request: Any) -> dict[str, Any]: ...
 
 
+class SSM(Protocol):
+    """The Systems Manager call that the relay uses."""
+
+    def get_parameter(self, **request: Any) -> dict[str, Any]: ...
+
+
 # Seconds. At worst a call takes three times two seconds and some backoff: inside the function's 30, even twice over.
+# A request whose connection was closed is repeated once more, whatever the number of attempts: `_reconnect`.
 _STORE: Final = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 3})
 _PROBE: Final = Config(connect_timeout=1, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 1})
 
@@ -77,10 +134,10 @@ BACKGROUND: Final = _objects(connect_timeout=2, read_timeout=20, retries={"mode"
 
 
 class _KnownServices(Loader):  # type: ignore[misc]  # botocore ships no types
-    """Lists the four services that are used, so that a cold start does not search the folders of all 400."""
+    """Lists the five services that are used, so that a cold start does not search the folders of all 400."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - botocore's own signature
-        return ["dynamodb", "kms", "s3", "sts"]
+        return ["dynamodb", "kms", "s3", "ssm", "sts"]
 
 
 class AssumedRole:
@@ -123,7 +180,7 @@ class Clients:
         return cast("DynamoDB", self._client("dynamodb", _STORE))
 
     def s3(self) -> S3:
-        """Return the client for the health probe, which does not retry."""
+        """Return the client for the health probe, which retries closed connections only."""
         return cast("S3", self._client("s3", _PROBE))
 
     def documents(self) -> S3:
@@ -141,12 +198,16 @@ class Clients:
             return cast("S3", self._created[name])
 
     def kms(self) -> KMS:
-        """Return the client for the health probe, which does not retry."""
+        """Return the client for the health probe, which retries closed connections only."""
         return cast("KMS", self._client("kms", _PROBE))
 
     def macs(self) -> KMS:
         """Return the client that derives secrets, which retries."""
         return cast("KMS", self._client("kms", _STORE, "macs"))
+
+    def parameters(self) -> SSM:
+        """Return the client that reads encrypted parameters."""
+        return cast("SSM", self._client("ssm", _STORE))
 
     def _sts(self) -> Any:
         # The region's own endpoint, because the peer region may be unreachable.
@@ -166,7 +227,23 @@ def _session() -> Any:
     session.register_component("data_loader", _KnownServices())
     # Older versions of botocore send requests for credentials of every region to us-east-1.
     session.set_config_variable("sts_regional_endpoints", "regional")
+    # botocore calls the handler of the more specific event first, and the first delay counts: no backoff.
+    session.register("needs-retry.*.*", _reconnect)
     return session
+
+
+def _reconnect(*, attempts: int, caught_exception: Exception | None, endpoint: Any, **_: object) -> float | None:
+    """Return a delay of 0 for the first attempt of a request if its connection was closed, so that botocore repeats it.
+
+    Lambda freezes a container between requests, during which servers close idle connections. The first request on such
+    a connection fails although the service is available. botocore's own retries would wait up to a second, of the
+    1.3 seconds that a health probe has, and clients that make a single attempt have none.
+    """
+    if attempts > 1 or not isinstance(caught_exception, ConnectionClosedError):
+        return None
+    # Other connections that are as old would fail in the same way.
+    endpoint.http_session.close()
+    return 0.0
 
 
 THROTTLES: Final = frozenset(
@@ -181,6 +258,7 @@ THROTTLES: Final = frozenset(
         "ThrottlingException",
     }
 )
+_SERVER_ERROR: Final = 500
 
 
 @contextmanager
@@ -191,7 +269,7 @@ def translated(operation: str) -> Iterator[None]:
     except ClientError as error:
         raise fault_of(error, operation) from error
     except BotoCoreError as error:
-        raise StorageFault(operation=operation, code=type(error).__name__) from error
+        raise StorageFault(operation=operation, code=type(error).__name__, unreachable=True) from error
 
 
 def fault_of(error: ClientError, operation: str) -> StorageFault:
@@ -203,4 +281,5 @@ def fault_of(error: ClientError, operation: str) -> StorageFault:
         code=code,
         throttled=code in THROTTLES,
         of_key="kms" in f"{code} {message}".lower(),
+        unreachable=error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR,
     )

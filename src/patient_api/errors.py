@@ -11,7 +11,7 @@ ApiError               an error with an HTTP status; its text never repeats what
 StorageFault           a call to AWS failed: 503
 HeadMismatch           the head is not the one that the write expects
 Contention             a concurrent write of the same record is in progress
-ClockAhead             a clock is too far ahead of this one: 503
+WrongClock             this process's clock differs from DynamoDB's: 503
 """
 
 # ruff: noqa: N818 - errors have the names that HTTP and FHIR use
@@ -22,7 +22,8 @@ from collections.abc import Mapping
 class ApiError(Exception):
     """An error response: `status` is the HTTP status, `issue` a code of FHIR's IssueType (http://hl7.org/fhir/R4/valueset-issue-type.html).
 
-    `expression` is the FHIRPath of the element at fault, where there is one.
+    `expression` is the FHIRPath of the element at fault, where there is one. `audited` is whether the refusal is in the
+    audit trail.
     """
 
     status: int
@@ -38,6 +39,7 @@ class ApiError(Exception):
         self.diagnostics = diagnostics
         self.headers = dict(headers or {})
         self.expression = expression
+        self.audited = False
 
 
 class Malformed(ApiError, status=400, issue="structure"):
@@ -97,7 +99,7 @@ class PreconditionRequired(ApiError, status=428, issue="required"):
 
 
 class NotYetHere(ApiError, status=503, issue="transient"):
-    """Replication has not delivered the version in Minimum-Version to this region yet."""
+    """Replication has not delivered a version that the request names to this region yet."""
 
 
 class IssuerUnavailable(ApiError, status=503, issue="transient"):
@@ -105,14 +107,22 @@ class IssuerUnavailable(ApiError, status=503, issue="transient"):
 
 
 class StorageFault(Exception):
-    """AWS failed: `operation` is the call, `code` its error code or the exception's type; neither holds data."""
+    """AWS failed: `operation` is the call, `code` its error code or the exception's type; neither holds data.
 
-    def __init__(self, *, operation: str, code: str, throttled: bool = False, of_key: bool = False) -> None:
+    `unreachable` is whether the service did not respond, or responded with a 5xx status. `region` is the one of the
+    bucket, for faults of buckets.
+    """
+
+    def __init__(
+        self, *, operation: str, code: str, throttled: bool = False, of_key: bool = False, unreachable: bool = False
+    ) -> None:
         super().__init__(f"{operation}: {code}")
         self.operation = operation
         self.code = code
         self.throttled = throttled
         self.of_key = of_key
+        self.unreachable = unreachable
+        self.region: str | None = None
 
 
 class HeadMismatch(Exception):
@@ -123,9 +133,13 @@ class Contention(Exception):
     """DynamoDB refused the transaction because of another one on the same items, more than once."""
 
 
-class ClockAhead(Exception):
-    """A clock is further ahead than the drift allowed between regions."""
+class WrongClock(Exception):
+    """The clock of this process differs from DynamoDB's by more than the bound, so it issues no version.
 
-    def __init__(self, *, ahead_ms: int, allowed_ms: int) -> None:
-        super().__init__(f"{ahead_ms} ms ahead, {allowed_ms} ms allowed")
+    `ahead_ms` is the least possible difference in milliseconds, negative for a clock that is behind; None when it could
+    not be measured.
+    """
+
+    def __init__(self, *, ahead_ms: int | None) -> None:
+        super().__init__("not measured" if ahead_ms is None else f"{ahead_ms} ms ahead")
         self.ahead_ms = ahead_ms

@@ -60,14 +60,19 @@ class StructuredLog:
         """Log a defect: types and places, without messages, values and source lines, which may contain patient data."""
         self._line("ERROR", "unexpected exception", {"exceptions": _chain(error), **fields})
 
-    def count(self, values: Mapping[str, float], *, unit: str = "Count") -> None:
-        """Publish metrics by name. `unit` is a unit of CloudWatch."""
+    def count(
+        self, values: Mapping[str, float], *, unit: str = "Count", ahead_ms: int | None = None, service: str = ""
+    ) -> None:
+        """Publish metrics by name, of another function if `service` names it. `unit` is a unit of CloudWatch.
+
+        `ahead_ms` is the known error of the clock: CloudWatch drops values of the next days, and of weeks ago.
+        """
         metrics = [{"Name": name, "Unit": unit} for name in values]
         directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}
         self._write(
             {
-                "_aws": {"Timestamp": int(self._now() * 1000), "CloudWatchMetrics": [directive]},
-                DIMENSION: self._service,
+                "_aws": {"Timestamp": int(self._now() * 1000) - (ahead_ms or 0), "CloudWatchMetrics": [directive]},
+                DIMENSION: service or self._service,
                 **{name: [float(value)] for name, value in values.items()},
             }
         )

@@ -27,7 +27,11 @@ class Secrets:
         self._lock = Lock()
 
     def blind(self, *parts: str) -> str:
-        """Return a pseudonym for `parts` to use in keys: equal for equal parts, and meaningless without the secret."""
+        """Return a pseudonym for `parts` to use in keys.
+
+        It is equal for equal parts, so it shows how often they occur. Without the secret no guess of the parts can be
+        compared with it (ADR 15).
+        """
         message = "\0".join(parts).encode()
         return hmac.digest(self._secret(_INDEX), message, hashlib.sha256).hex()[:BLIND_LENGTH]
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
 
 from patient_api.clock import Clock
 from patient_api.http.authorization import Authorization
+from patient_api.http.named_versions import Arrivals
 from patient_api.http.payload import Resource
 from patient_api.store.model import Token, Version
 from patient_api.store.versions import VersionStore
-
-RETRY_SECONDS: Final = "1"
-NOT_YET: Final = "This region has not yet received the version in Minimum-Version."
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,7 @@ class ServiceContext:
     records: VersionStore
     authorization: Authorization
     clock: Clock
+    arrivals: Arrivals
     tokens: Callable[[str, Resource], Collection[Token]]
     blind: Callable[..., str]
     new_id: Callable[[], str]

@@ -45,7 +45,7 @@ def test_every_checker_region_reports_observations(deployed: Deployed) -> None:
     (endpoint,) = [
         check["Id"]
         for check in route53.list_health_checks()["HealthChecks"]
-        if check["HealthCheckConfig"].get("ResourcePath") == "/health"
+        if check["HealthCheckConfig"].get("ResourcePath") == "/probes/health"
         and PRIMARY in check["HealthCheckConfig"]["FullyQualifiedDomainName"]
     ]
 

@@ -199,6 +199,20 @@ def test_health_response_contains_only_the_status(deployed: Deployed, region: st
         assert client.get(f"/drain/{region}").status_code == 404
 
 
+@pytest.mark.requirement("R4.2", "C6")
+def test_probe_stage_serves_health_checks_only(deployed: Deployed, apis: Apis, region: str) -> None:
+    client = apis[region]
+    answer = client.get("/probes/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+    assert client.get(f"/probes/drain/{region}").status_code == 404
+    written = create_patient(client).json()
+    path = f"/fhir/Patient/{written['id']}"
+    assert client.get(path).status_code == 200
+    assert client.get(f"/probes{path}").status_code == 404
+    with deployed.api(region) as open_client:
+        assert open_client.get(f"/probes{path}").status_code == 401
+
+
 @pytest.mark.requirement("R1.3", "C6")
 def test_every_access_writes_an_audit_item_to_both_regions(
     deployed: Deployed, apis: Apis, region: str, other_region: str

@@ -41,7 +41,8 @@ def test_heartbeat_measures_the_replication_lag(
         "at": written["at"],
         "endpoint": {"S": f"https://{deployed.api_id(region)}.execute-api.{region}.amazonaws.com"},
     }
-    assert int(written["at"]["N"]) >= int(before * 1000)
+    # It has the time in the response of DynamoDB, in whole seconds.
+    assert int(written["at"]["N"]) >= int(before) * 1000
     since = datetime.fromtimestamp(before, UTC)
     eventually(lambda: (newest(deployed, other_region, "ReplicationLag", since=since) or 0) >= lagging)
     # The schedule may have written another heartbeat meanwhile.
@@ -60,7 +61,8 @@ def test_each_region_publishes_metrics_of_its_peer(deployed: Deployed, region: s
         assert newest(deployed, region, metric, since=since) == expected
     age = newest(deployed, region, "HeartbeatAge", since=since)
     assert age is not None
-    assert age > 0
+    # In whole seconds, the other region may have written it just now.
+    assert 0 <= age < 60
 
 
 def test_overwritten_heartbeats_are_not_reported_as_tampering(

@@ -99,13 +99,45 @@ def test_version_that_has_not_arrived_returns_503(apis: Apis, paused: Callable[[
     assert apis[WEST].get(path, headers=known).json() == made.json()
 
 
-def test_create_repeated_in_the_other_region_makes_one_record(apis: Apis, paused: Callable[[], None]) -> None:
+@pytest.mark.requirement("R1.1")
+def test_change_of_a_version_that_has_not_arrived_returns_503(apis: Apis, paused: Callable[[], None]) -> None:
+    made = create_patient(apis[EAST])
+    id, known = made.json()["id"], made.headers["etag"]
+    path, merge_patch = f"/fhir/Patient/{id}", {"Content-Type": "application/merge-patch+json"}
+
+    def statuses(**headers: str) -> list[int]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        early = [
+            apis[WEST].put(path, json=made.json() | {"gender": "other"}, headers=named),
+            apis[WEST].patch(path, json={"active": True}, headers=named | merge_patch),
+            apis[WEST].delete(path, headers=named),
+            apis[WEST].get(f"{path}/_history/{made.json()['meta']['versionId']}"),
+        ]
+        return [answer.status_code for answer in early]
+
+    assert statuses(if_match=known) == [503] * 4
+    assert statuses(minimum_version=known) == [503] * 4
+    paused()
+    eventually(lambda: apis[WEST].delete(path, headers={"Minimum-Version": known}).status_code == 204)
+    # Each region returns the deletion or 503, and never the version before it.
+    deleted = apis[WEST].get(path).headers["etag"]
+    least = {"Minimum-Version": deleted}
+    assert apis[EAST].get(path, headers=least).status_code in {410, 503}
+    eventually(lambda: apis[EAST].get(path, headers=least).status_code == 410)
+
+
+def test_create_repeated_in_the_other_region_makes_one_record_without_a_conflict(
+    deployed: Deployed, apis: Apis, paused: Callable[[], None]
+) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     east, west = create_patient(apis[EAST], key), create_patient(apis[WEST], key)
     assert east.json()["id"] == west.json()["id"]
     path = f"/fhir/Patient/{east.json()['id']}"
     paused()
     eventually(lambda: all(len(versions(apis[r].get(f"{path}/_history").json())) == 2 for r in REGIONS))
+    newest = max(answer.headers["etag"] for answer in (east, west))
+    eventually(lambda: all(head(deployed, region, path) == newest for region in REGIONS))
+    assert not any(concurrent(apis[region], path) for region in REGIONS)
     again = [create_patient(apis[region], key) for region in REGIONS]
     assert again[0].json() == again[1].json()
     assert again[0].json() in (east.json(), west.json())

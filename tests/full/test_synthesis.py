@@ -11,6 +11,8 @@ from bench.ports import free_port
 from healthcare_dr.infra import Synthesis, synth
 from healthcare_dr.infra.node import node_binary
 from healthcare_dr.settings import load_settings
+from infra.literals import literal, merged
+from infra.provider import diagnostics_of
 from infra.test_synthesis import ROOT, files_of
 from support.platform import Deployed
 
@@ -57,6 +59,35 @@ def test_terraform_validates_all_three_stacks(tmp_path: Path, injected: str) -> 
     platform = Deployed(home=tmp_path / "home", port=free_port())
     finished = platform.hdr("synth", "--out", str(tmp_path / "out"), "--validate", HDR_FAULT_INJECTION=injected)
     assert finished.returncode == 0, finished.stderr
+
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "default": {},
+    "delegated": {"dns_delegated": True},
+    "own domain": {"dns_delegated": True, "domain": "dr.clinic-one.org"},
+    "fault injection": {"fault_injection": True},
+    "state bucket": {"state_bucket": "healthcare-dr-state"},
+    "subscribers": {"operations_emails": "one@clinic-one.org, two@clinic-one.org"},
+    "origins": {"cors_origins": "https://app.clinic-one.org, https://other.clinic-one.org"},
+    "other regions": {"primary_region": "eu-central-1", "secondary_region": "us-east-1"},
+    "longest names": {"environment_suffix": "a" * 20, "secondary_region": "ap-southeast-2"},
+}
+"""Settings that change what is deployed. Each rule, and with it the schema of 6.x, is checked by the synthesis."""
+
+
+@pytest.mark.requirement("D8")
+def test_provider_accepts_every_variant_with_literals_for_references(tmp_path: Path) -> None:
+    """With and without a token issuer. One run of Terraform checks all, because each run takes seconds."""
+    together = {name: value for options in VARIANTS.values() for name, value in options.items()}
+    together |= {"secondary_region": "us-east-1"}
+    found = []
+    for number, options in enumerate((*VARIANTS.values(), together)):
+        settings = load_settings(**options)
+        documents = synth(settings, tmp_path / str(number)).documents()
+        found += [literal(documents, settings, issuer=issuer) for issuer in ("", "https://issuer.clinic-one.org")]
+    folder = tmp_path / "provider"
+    folder.mkdir()
+    assert diagnostics_of(merged(*found), folder) == {}
 
 
 def test_invalid_setting_prints_one_line(tmp_path: Path) -> None:

@@ -50,9 +50,12 @@ def all_settings(synth_with: Callable[..., tuple[Synthesis, Settings]]) -> tuple
     """The stacks with every setting that changes what is deployed."""
     return synth_with(
         environment_suffix="all-on-1",
+        domain="dr.clinic-one.org",
         dns_delegated=True,
         fault_injection=True,
         operations_emails="one@example.org, two@example.org",
+        operations_endpoints="https://events.example.com/integration/abc/enqueue?a=1&b=2, https://pager.example.org/x",
+        operations_webhooks="https://hooks.example.org/services/T/B/x",
         state_bucket="healthcare-dr-state",
         primary_weight=60,
         secondary_weight=40,
@@ -60,4 +63,5 @@ def all_settings(synth_with: Callable[..., tuple[Synthesis, Settings]]) -> tuple
         cors_origins="https://app.example.com, https://other.example.com",
         primary_cidr="10.8.0.0/16",
         secondary_cidr="10.9.0.0/20",
+        github_repository="octo-org/healthcare",
     )

@@ -15,6 +15,8 @@ def compute_mutations() -> Mutations:
         yield from schedule_mutations(stack)
         yield from event_mutations(stack, role)
         yield from role_mutations(stack)
+        yield from log_privilege_mutations(stack)
+        yield from stage_mutations(stack)
         yield from table_privilege_mutations(stack)
         yield from route_mutations(stack)
     function = resource(PRIMARY, f"{FUNCTION}.patient_api")
@@ -35,7 +37,7 @@ def api_function_mutations(stack: str) -> Mutations:
     yield "function-size", function.put("timeout", 3)
     yield "function-size", function.put("filename", "handler.py")
     yield "function-environment", function.put("environment.variables.AWS_REGION", "us-east-1")
-    for variable in ("TENANT_CLAIM", "OIDC_ISSUER", "CORS"):
+    for variable in ("TENANT_CLAIM", "OIDC_ISSUER", "CORS", "CLOCK_BOUND_SECONDS"):
         yield "function-environment", function.drop(f"environment.variables.{variable}")
     yield "function-outside-vpc", function.put("vpc_config", [{"subnet_ids": ["a"]}])
     yield "regions-carry-equal-load", function.put("reserved_concurrent_executions", 950)
@@ -64,6 +66,8 @@ def worker_mutations(stack: str) -> Mutations:
     yield "sentinel-endpoint", sentinel.drop(endpoint)
     yield "sentinel-endpoint", sentinel.put(endpoint, "https://api.healthcare-dr-dev.com")
     invocations = "aws_lambda_function_event_invoke_config"
+    confirming = resource(stack, f"{FUNCTION}.document_confirmation")
+    yield "function-environment", confirming.drop("environment.variables.CLOCK_BOUND_SECONDS")
     confirmation = resource(stack, f"{invocations}.document_confirmation_calls")
     yield "async-failures", remove_all(stack, invocations)
     yield "async-failures", confirmation.put("maximum_retry_attempts", 0)
@@ -109,10 +113,11 @@ def event_mutations(stack: str, role: str) -> Mutations:
 
 
 def role_mutations(stack: str) -> Mutations:
-    attachment = resource(stack, "aws_iam_role_policy_attachment.basic_execution")
+    attachment = resource(stack, "aws_iam_role_policy_attachment.patient_api_permissions")
     yield "role-attachments", attachment.put("role", "${aws_iam_role.api_role.arn}")
-    managed = "arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
-    yield "role-attachments", attachment.put("policy_arn", managed)
+    for managed in ("AWSLambdaBasicExecutionRole", "AWSLambdaVPCAccessExecutionRole"):
+        arn = f"arn:aws:iam::aws:policy/service-role/{managed}"
+        yield "role-attachments", attachment.put("policy_arn", arn)
     trust = resource(stack, "aws_iam_role.documents_peer_role").statement("TrustPeer", "assume_role_policy")
     principal = "Condition.ArnEquals.aws:PrincipalArn"
     role_arn = "arn:aws:iam::123456789012:role/healthcare-dr-patient-api"
@@ -146,6 +151,46 @@ def role_mutations(stack: str) -> Mutations:
         yield "quarantine-stays", quarantine.put("Condition", lifted)
         yield "quarantine-stays", quarantine.append("Action", "s3:DeleteObjectTagging")
         yield "quarantine-stays", tagging.statement("Documents").append("Action", "s3:PutObjectTagging")
+
+
+def log_privilege_mutations(stack: str) -> Mutations:
+    rule = "function-log-privileges"
+    for name in ("patient_api", "confirmation", "reconciliation", "sentinel"):
+        logs = resource(stack, f"aws_iam_policy.{name}_policy").statement("Logs")
+        yield rule, logs.append("Action", "logs:CreateLogGroup")
+        yield rule, logs.remove()
+        yield rule, logs.replace("Resource", "/aws/lambda/healthcare-dr-", "/aws/lambda/*-")
+        yield rule, resource(stack, f"aws_iam_role_policy_attachment.{name}_permissions").remove()
+    records = resource(stack, "aws_iam_policy.patient_api_policy").statement("Records")
+    for action in ("logs:*", "*"):
+        yield rule, records.append("Action", action)
+    body = {
+        "name": "healthcare-dr-logs-dev",
+        "role": "${aws_iam_role.sentinel_role.name}",
+        "policy": json.dumps(
+            {"Statement": [{"Sid": "Logs", "Effect": "Allow", "Action": ["logs:CreateLogGroup"], "Resource": ["*"]}]}
+        ),
+    }
+    yield rule, add(stack, "aws_iam_role_policy.logs", body)
+
+
+def stage_mutations(stack: str) -> Mutations:
+    kind = "aws_apigatewayv2_stage"
+    clients, probes = resource(stack, f"{kind}.patient_api_stage"), resource(stack, f"{kind}.probe_stage")
+    group = resource(stack, "aws_cloudwatch_log_group.access_log_group")
+    log = {"destination_arn": "${aws_cloudwatch_log_group.access_log_group.arn}", "format": "$context.requestId"}
+    rule = "access-log-of-clients"
+    yield rule, probes.remove()
+    yield rule, clients.remove()
+    yield rule, probes.put("access_log_settings", log)
+    yield rule, clients.drop("access_log_settings")
+    yield rule, group.put("retention_in_days", 30)
+    for stage in (clients, probes):
+        yield "no-route-metrics", stage.put("default_route_settings.detailed_metrics_enabled", True)
+        yield "no-route-metrics", stage.drop("default_route_settings.detailed_metrics_enabled")
+    settings = [{"route_key": "GET /health", "detailed_metrics_enabled": True}]
+    yield "no-route-metrics", probes.put("route_settings", settings)
+    yield "regions-carry-equal-load", probes.put("default_route_settings.throttling_rate_limit", 3)
 
 
 def table_privilege_mutations(stack: str) -> Mutations:

@@ -28,6 +28,8 @@ def operations_mutations() -> Mutations:
 def zone_mutations() -> Mutations:
     zone, record = resource(GLOBAL, "aws_route53_zone.zone"), resource(GLOBAL, "aws_route53_record.api_primary")
     yield "zone-own-domain", zone.put("name", "example.com")
+    yield "zone-own-domain", zone.put("name", "healthcare-dr-other.com")
+    yield "shared-name", record.put("name", "healthcare-dr-dev.com")
     yield "zone-own-domain", zone.put("force_destroy", False)
     yield "zone-own-domain", remove_all(GLOBAL, "aws_route53_zone")
     yield "weighted-records", record.put("weighted_routing_policy.weight", 50)
@@ -52,6 +54,7 @@ def health_check_mutations(role: str) -> Mutations:
         yield "recovery-time", probe.put("failure_threshold", 5)
         yield "probe-own-endpoint", probe.put("fqdn", "api.healthcare-dr-dev.com")
         yield "probe-own-endpoint", probe.put("resource_path", "/")
+        yield "probe-own-endpoint", probe.replace("resource_path", "/probes", "")
     calculated, drain = (resource(GLOBAL, f"{HEALTH_CHECK}.{name}_{role}") for name in ("health", "drain"))
     yield "calculated-health-check", calculated.put("request_interval", 10)
     yield "calculated-health-check", calculated.put("child_health_threshold", 1)
@@ -64,7 +67,7 @@ def health_check_mutations(role: str) -> Mutations:
         ),
     )
     if role == "primary":
-        yield "calculated-health-check", drain.put("resource_path", "/drain/us-west-2")
+        yield "calculated-health-check", drain.put("resource_path", "/probes/drain/us-west-2")
 
 
 def alarm_coverage_mutations(stack: str) -> Mutations:
@@ -73,7 +76,7 @@ def alarm_coverage_mutations(stack: str) -> Mutations:
         "api_latency", "api_errors", "endpoint_unhealthy", "key_failures", "audit_index_throttles", "conflicts",
         "tampered_items", "documents_pending", "documents_quarantined", "document_confirmation_errors",
         "reconciliation_errors", "reconciliation_lag", "peer_unhealthy", "peer_heartbeat_age", "sentinel_silent",
-        "heartbeat_replication_lag", "sentinel_errors",
+        "heartbeat_replication_lag", "sentinel_errors", "wrong_clock", "future_versions",
     ):  # fmt: skip
         yield "alarm-coverage", alarm(stack, name).remove()
     lag = combined(*(alarm(stack, f"{table}_replication_lag").remove() for table in ("records", "audit")))
@@ -87,7 +90,7 @@ def alarm_coverage_mutations(stack: str) -> Mutations:
         yield "alarm-coverage", alarm(stack, name).drop(f"dimensions.{dimension}")
     for name in ("documents_pending", "reconciliation_lag"):
         yield "alarm-coverage", alarm(stack, name).put("threshold", 900_000)
-    for name in ("conflicts", "tampered_items", "documents_quarantined"):
+    for name in ("conflicts", "tampered_items", "documents_quarantined", "wrong_clock", "future_versions"):
         yield "alarm-coverage", alarm(stack, name).put("threshold", 1)
         yield "alarm-coverage", alarm(stack, name).put("statistic", "Average")
     composite = "aws_cloudwatch_composite_alarm"
@@ -209,6 +212,89 @@ def stack_mutations() -> Mutations:
     function = resource(PRIMARY, "aws_lambda_function.patient_api")
     yield "target-free", function.put("description", "http://127.0.0.1:4566")
     yield "service-models", function.put("memory_size", 64)
+    yield from schema_mutations()
+
+
+def schema_mutations() -> Mutations:
+    flow_log = resource(PRIMARY, "aws_flow_log.flow_log")
+    # Removed in 6.0.
+    yield "provider-schema", flow_log.put("log_group_name", "x")
+    yield "provider-schema", add(PRIMARY, "aws_simpledb_domain.domain", {"name": "x"})
+    yield "provider-schema", resource(GLOBAL, "aws_dynamodb_table.audit_logs").put("replica.nothing", True)
+    # Required.
+    yield "provider-schema", resource(GLOBAL, "aws_vpc_peering_connection.peering").drop("vpc_id")
+    yield "provider-schema", resource(GLOBAL, "aws_dynamodb_table.audit_logs").drop("replica.region_name")
+    # Of another type, and more than one block where one may stand.
+    yield "provider-schema", flow_log.put("max_aggregation_interval", "minute")
+    yield "provider-schema", flow_log.put("tags", ["x"])
+    yield "provider-schema", resource(GLOBAL, "aws_dynamodb_table.audit_logs").put("ttl", [{"enabled": False}] * 2)
+    yield "provider-schema", resource(GLOBAL, "aws_dynamodb_table.audit_logs").put("ttl", "7 days")
+    # Deprecated.
+    role = resource(PRIMARY, "aws_iam_role.api_role")
+    yield "provider-schema", role.put("managed_policy_arns", ["arn:aws:iam::aws:policy/ReadOnlyAccess"])
+    # References to attributes that do not exist.
+    yield "provider-schema", flow_log.put("vpc_id", "${aws_vpc.vpc.identifier}")
+    yield "provider-schema", flow_log.put("vpc_id", "${data.aws_region.here.endpoint_name}")
+    yield "provider-schema", Part(f"{PRIMARY}.output.vpc_id").put("value", "${aws_vpc.vpc.identifier}")
+
+
+def notification_mutations() -> Mutations:
+    """Damage to stacks with HTTPS endpoints."""
+    for stack, _ in REGIONAL:
+        endpoint = resource(stack, "aws_sns_topic_subscription.operations_endpoint_1")
+        queue = resource(stack, "aws_sqs_queue.undelivered_queue")
+        policy = resource(stack, "aws_sqs_queue_policy.undelivered_queue_policy")
+        yield "topics", endpoint.remove()
+        yield "topics", endpoint.put("endpoint", "${var.operations_endpoints[0]}")
+        yield "topics", endpoint.put("topic_arn", "arn:aws:sns:eu-west-1:123456789012:other")
+        yield "topics", endpoint.put("protocol", "http")
+        yield "notification-secrets", endpoint.put("endpoint", "https://pager.example.org/x")
+        variable = Part(f"{stack}.variable.operations_endpoints")
+        yield "notification-secrets", variable.put("sensitive", False)
+        yield "notification-secrets", variable.put("default", [])
+        yield "undelivered-notifications", endpoint.drop("redrive_policy")
+        yield "undelivered-notifications", endpoint.put("redrive_policy", '{"deadLetterTargetArn": "arn:aws:sqs:x"}')
+        yield "undelivered-notifications", endpoint.drop("delivery_policy")
+        yield "undelivered-notifications", endpoint.replace("delivery_policy", '"numRetries": 30', '"numRetries": 90')
+        yield "undelivered-notifications", policy.statement("UndeliveredOfTopic").drop("Condition")
+        yield "undelivered-notifications", policy.statement("UndeliveredOfTopic").put("Principal", {"AWS": "*"})
+        yield "undelivered-notifications", policy.statement("RefusePlaintext").remove()
+        yield "undelivered-notifications", queue.put("message_retention_seconds", 60)
+        yield "encrypted-at-rest", queue.drop("kms_master_key_id")
+        yield "names", queue.put("name", "undelivered")
+        yield "alarm-coverage", alarm(stack, "notifications_undelivered").remove()
+        yield "alarm-coverage", alarm(stack, "notifications_undelivered").put("threshold", 100)
+        key = resource(stack, "aws_kms_key.data_key")
+        yield "key-admits-alarms", key.statement("UndeliveredReaders").remove()
+        yield from relay_mutations(stack)
+        for sid in ("RelayRole", "WebhooksParameter"):
+            yield "key-admits-region", key.statement(sid).remove()
+
+
+def relay_mutations(stack: str) -> Mutations:
+    rule, function = "notification-relay", resource(stack, "aws_lambda_function.notification_relay")
+    parameter = resource(stack, "aws_ssm_parameter.webhooks_parameter")
+    calls = resource(stack, "aws_lambda_function_event_invoke_config.notification_relay_calls")
+    permission = resource(stack, "aws_lambda_permission.notification_relay_permission")
+    subscription = resource(stack, "aws_sns_topic_subscription.notification_relay_subscription")
+    yield rule, function.remove()
+    yield rule, function.put("timeout", 3)
+    yield rule, parameter.remove()
+    yield rule, parameter.put("type", "String")
+    yield rule, parameter.put("value", "https://hooks.example.org/services/T/B/x")
+    yield "encrypted-at-rest", parameter.drop("key_id")
+    yield "names", parameter.put("name", "webhooks")
+    yield "notification-secrets", parameter.put("value", "https://hooks.example.org/services/T/B/x")
+    yield "notification-secrets", Part(f"{stack}.variable.operations_webhooks").put("sensitive", False)
+    yield rule, subscription.remove()
+    yield rule, permission.put("source_arn", "arn:aws:sns:eu-west-1:123456789012:other")
+    yield rule, calls.put("destination_config.on_failure.destination", "${aws_sns_topic.operations_topic.arn}")
+    yield rule, calls.remove()
+    yield "undelivered-notifications", subscription.drop("redrive_policy")
+    read = resource(stack, "aws_iam_policy.relay_policy").statement("Webhooks")
+    yield rule, read.put("Resource", "arn:aws:ssm:us-east-1:123456789012:parameter/*")
+    yield rule, resource(stack, "aws_iam_policy.sentinel_policy").statement("Key").append("Action", "ssm:GetParameter")
+    yield "function-environment", function.drop("environment.variables.WEBHOOKS_PARAMETER")
 
 
 def fault_mutations() -> Mutations:

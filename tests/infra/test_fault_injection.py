@@ -10,7 +10,7 @@ from healthcare_dr.infra import Synthesis
 from healthcare_dr.infra.fault_plan import TEMPLATES
 from healthcare_dr.infra.lint import check
 from healthcare_dr.infra.lint.model import Platform, Resource
-from healthcare_dr.naming import PRIMARY, Names
+from healthcare_dr.naming import PRIMARY
 from healthcare_dr.settings import Settings
 from infra.damage import Damage, Documents, add, finds, parameters
 from infra.mutations_operations import TEMPLATE, fault_mutations
@@ -46,7 +46,7 @@ def templates(injected: Injected) -> dict[str, Resource]:
 @pytest.mark.requirement("D7")
 def test_templates_have_the_names_by_which_drills_find_them(templates: dict[str, Resource], injected: Injected) -> None:
     _, settings = injected
-    names = Names(settings.environment_suffix)
+    names = settings.names
     assert set(templates) == {names.of(name, region) for name in TEMPLATES for region in settings.regions}
 
 

@@ -10,7 +10,8 @@ from healthcare_dr.settings import Settings
 from infra.damage import Damage, Documents, finds, parameters
 from infra.mutations_compute import compute_mutations
 from infra.mutations_data import data_mutations
-from infra.mutations_operations import fault_mutations, operations_mutations
+from infra.mutations_operations import fault_mutations, notification_mutations, operations_mutations
+from infra.mutations_pipeline import pipeline_mutations
 
 MUTATIONS = [*data_mutations(), *compute_mutations(), *operations_mutations()]
 
@@ -26,7 +27,8 @@ def test_rule_finds_damage(rule: str, damage: Damage, documents: Documents, sett
 
 
 def test_every_rule_is_proven_by_a_mutation() -> None:
-    assert set(RULES) == {rule for rule, _ in (*MUTATIONS, *fault_mutations())}
+    optional = (*fault_mutations(), *notification_mutations(), *pipeline_mutations())
+    assert set(RULES) == {rule for rule, _ in (*MUTATIONS, *optional)}
 
 
 def test_finding_contains_place_problem_rule_and_reason(documents: Documents, settings: Settings) -> None:

@@ -80,9 +80,12 @@ class Documents:
         return [version["VersionId"] for version in found.get("Versions", ())]
 
     def is_confirmed(self, region: str, document: str) -> bool:
-        """Return whether a region has both regions' heads, the marker, and both versions of a confirmed document."""
-        items = self.deployed.items_of(region, f"DocumentReference#{document}")
-        return [item["sk"]["S"][:2] for item in items] == ["he", "he", "pe", "v#", "v#"]
+        """Return whether a region has both regions' heads at the final version, and no work left for the document."""
+        items = {item["sk"]["S"]: item for item in self.deployed.items_of(region, f"DocumentReference#{document}")}
+        heads = [item["version"]["S"] for sk, item in items.items() if sk.startswith("head#")]
+        final = [sk for sk, item in items.items() if sk.startswith("v#") and '"final"' in item["resource"]["S"]]
+        pending = [item for item in items.values() if "#pending#" in item.get("update_shard", {}).get("S", "")]
+        return bool(final) and not pending and heads == [max(final).removeprefix("v#")] * 2
 
     def sweep(self, region: str) -> None:
         """Run a sweep of the confirming function."""

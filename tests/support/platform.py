@@ -22,6 +22,7 @@ from bench.running import aws_client
 from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.naming import Names
+from patient_api.contract.functions import FUNCTIONS
 from support import run
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,7 @@ class Deployed:
         self.emulator.set_replication(tables=True, documents=True)
         for region in REGIONS:
             self.emulator.set_edge_fault(region, EdgeFault(mode="open"))
+            self.emulator.set_clock_ahead(region, 0, functions=[self.names.of(spec.name) for spec in FUNCTIONS])
         try:
             eventually(lambda: all(check.healthy for check in self.emulator.health_checks().values()))
             self.settle()

@@ -27,6 +27,8 @@ Seen = TypeVar("Seen")
 FAULT: Final = "fault: blackhole"
 # In real time. At ten times the speed, the region is lost for 45 s, which is several times what observers need.
 LOST_SECONDS: Final = 450
+RATE: Final = "6"
+"""Requests per second. More would show no more, and unit tests run at the same time."""
 EXPERIMENT: Final = f"""
 title: The primary region is lost for a while
 description: Nothing reaches it, and nothing is replicated from or to it.
@@ -151,7 +153,7 @@ def _recorded(deployed: Deployed, experiment: str, queues: dict[str, Messages]) 
     with (
         ThreadPoolExecutor() as pool,
         subprocess.Popen(
-            [HDR, "drill", experiment, *FAST],
+            [HDR, "drill", experiment, *FAST, "--rate", RATE],
             cwd=ROOT,
             env=deployed.variables,
             stdout=subprocess.PIPE,

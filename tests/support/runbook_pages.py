@@ -1,9 +1,11 @@
-"""The commands of a page and their expected output, from its ```console blocks."""
+"""Read the commands of a page and their expected output from its ```console blocks, and run them."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.shell import Shell
 
 BLOCK = re.compile(r"^```console( aws)?\n(.*?)^```", re.S | re.M)
 
@@ -48,3 +50,13 @@ def lacking(command: Command, output: Iterable[str]) -> str | None:
         if not any(re.fullmatch(pattern, line) for line in rest):
             return expected
     return None
+
+
+def run_commands(shell: Shell, typed: Sequence[Command]) -> None:
+    """Run commands in their order. Raises AssertionError for another exit code, or output that lacks a line."""
+    for command in typed:
+        result = shell.run(command.text)
+        answer = f"`{command.text}` ({result.code}) prints:\n" + "\n".join(result.lines)
+        assert result.code == command.code, answer
+        missing = lacking(command, result.lines)
+        assert missing is None, f"`{missing}` is missing: {answer}"

@@ -5,7 +5,8 @@ workers has a deployment of its own, which takes a while, so unit tests run firs
 complete, the worker runs the tests that need it. What reads the log groups of a deployment follows, then the test that
 destroys one; meanwhile the other workers run the rest of the unit tests. Any further worker runs unit tests alone.
 
-A file stays in one worker, and so does a folder whose tests are short or share a synthesis.
+A file stays in one worker, and so does a folder whose tests share a synthesis. Workers share the tests of a file
+in `APART`.
 """
 
 import re
@@ -28,15 +29,20 @@ DEPLOYED: Final = re.compile(r"tests/(full/)?deployed/")
 FROM_NOTHING: Final = "tests/deployed/test_deployment.py"
 LAST: Final = ("tests/deployed/test_logs.py", "tests/deployed/test_destruction.py")
 """Tests that run after everything else that uses a deployment, in this order."""
-TOGETHER: Final = ("tests/unit/ops/drill/", "tests/unit/ops/verify/", "tests/unit/patient_api/", "tests/infra/")
-"""Folders that stay in one worker."""
+TOGETHER: Final = ("tests/unit/ops/verify/", "tests/infra/")
+"""Folders that stay in one worker, because their tests share a synthesis."""
+APART: Final = ("tests/unit/test_simulation.py", "tests/full/test_simulation.py")
+"""Files of which each test is a unit of its own."""
 OF_ONE_DEPLOYMENT: Final = re.compile(r"\[deployment-(\d)\]$")
 """The end of the name of a test of one worker's deployment."""
 MEASURES_TIME: Final = re.compile(r"tests/full/deployed/test_drill")
 """Tests that stay in one worker, so that no two drills compete for the machine."""
 LONG: Final = (
     "tests/unit/emulator/",
-    "tests/unit/patient_api/",
+    "tests/unit/test_simulation.py::test_no_acknowledged_write_is_lost_in_any_seed",
+    "tests/full/test_simulation.py::test_no_acknowledged_write_is_lost_in_further_seeds",
+    "tests/unit/ops/",
+    "tests/unit/patient_api/documents/",
     "tests/deployed/test_failover.py",
     "tests/deployed/test_audit_trail.py",
     "tests/deployed/test_privileges.py",
@@ -66,6 +72,8 @@ def order(nodeid: str) -> tuple[int, int]:
 
 def unit_of(nodeid: str) -> str:
     """Return the name of a test's unit. The tests of a unit run in one worker."""
+    if nodeid.startswith(APART):
+        return nodeid
     found = next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
     own = OF_ONE_DEPLOYMENT.search(nodeid)
     return f"{found} of deployment {own[1]}" if own else found

@@ -54,11 +54,15 @@ class Messages:
         self._seen: set[tuple[str, str]] = set()
 
     def seen(self) -> set[tuple[str, str]]:
-        """Return the short names of alarms with their delivered states."""
+        """Return the short names of alarms with their delivered states.
+
+        The topic also delivers the reports of other publishers, such as a function that failed on a busy machine.
+        """
         found = self._sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
         for message in found.get("Messages", []):
             content = json.loads(json.loads(message["Body"])["Message"])
-            self._seen.add((short(content["AlarmName"]), content["NewStateValue"]))
+            if "AlarmName" in content:
+                self._seen.add((short(content["AlarmName"]), content["NewStateValue"]))
         return set(self._seen)
 
 

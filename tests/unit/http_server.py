@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Request:
-    """A request; the names of its headers are in lower case."""
+    """A request; the names of its headers are in lower case. `connection` is the client's port."""
 
     method: str
     path: str
     body: bytes
     headers: Mapping[str, str]
+    connection: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Respond = Callable[[Request], Response]
+Respond = Callable[[Request], Response | None]
+"""Returns None to close the connection without a response."""
 
 
 @contextmanager
@@ -40,7 +42,10 @@ def http_server(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator
         def _respond(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            response = respond(Request(self.command, self.path, body, headers))
+            response = respond(Request(self.command, self.path, body, headers, self.client_address[1]))
+            if response is None:
+                self.close_connection = True
+                return
             self.send_response(response.status)
             length = {"Content-Length": str(len(response.body))}
             for name, value in ({"Content-Type": "application/json"} | dict(response.headers) | length).items():
@@ -48,7 +53,7 @@ def http_server(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator
             self.end_headers()
             self.wfile.write(response.body)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _respond  # noqa: N815 - the names of the standard library
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _respond  # noqa: N815 - the names of the standard library
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the standard library
             pass

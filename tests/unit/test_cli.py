@@ -118,6 +118,12 @@ INVALID_VARIABLE = "an AWS_* variable or an entry of the AWS profile is wrong: "
             "nothing is deployed to aws with the suffix dev: begin with `hdr dep",
         ),
         ("deploy --target aws", {"AWS_EC2_METADATA_DISABLED": "true"}, "there are no AWS credentials"),
+        *(
+            (f"destroy --confirm prod{target}", {}, "nothing was destroyed: --confirm prod is not the suffix of this")
+            for target in ("", " --target aws")
+        ),
+        # Without credentials: a suffix that fits is no error.
+        ("destroy --target aws --confirm dev", {"AWS_EC2_METADATA_DISABLED": "true"}, "there are no AWS credentials"),
         ("plan --target aws", {"AWS_METADATA_SERVICE_TIMEOUT": "soon"}, INVALID_VARIABLE),
         ("plan --target aws", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://metadata.example.org"}, INVALID_VARIABLE),
     ],
@@ -127,8 +133,13 @@ def test_command_that_cannot_run_prints_one_line(
 ) -> None:
     (tmp_path / ".env").write_text("")
     result = hdr(*command.split(), **(NO_PROFILE | variables))
-    assert (result.exit_code, result.stdout) == (2 if command.startswith("seed --") else 1, "")
+    wrong_usage = command.startswith("seed --") or "--confirm prod" in command
+    assert (result.exit_code, result.stdout) == (2 if wrong_usage else 1, "")
     assert only_line(result).startswith(f"hdr: {message}")
+
+
+def test_approval_does_not_replace_the_confirmation_of_a_destruction(hdr: Run) -> None:
+    assert hdr("destroy", "--target", "aws", "--auto-approve").exit_code == 2
 
 
 def test_token_of_a_seed_is_neither_a_setting_nor_an_argument(hdr: Run) -> None:

@@ -13,6 +13,7 @@ SOURCES = ROOT / "src"
 PACKAGES = ("patient_api", "healthcare_dr")
 ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+EXPERIMENTS = {path.stem for path in (SOURCES / "healthcare_dr" / "ops" / "drill" / "experiments").glob("*.yaml")}
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([\w-]+))?\)")
 
 
@@ -25,6 +26,12 @@ def links_of(page: Path) -> list[Path]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_a_page_resolve(page: Path) -> None:
     assert [target for target in links_of(page) if not target.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_drills_of_a_page_exist(page: Path) -> None:
+    drills = re.findall(r"hdr drill ([a-z][a-z-]+)(?![\w./-])", page.read_text(encoding="utf-8"))
+    assert set(drills) - EXPERIMENTS <= {"heal", "list", "schema"}
 
 
 def test_index_leads_to_every_page() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.cli.drill import _print
+from healthcare_dr.cli.drill import REPORTED, _print
 from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.fault_state import EdgeFault, FaultState, change, read, set_edge_fault
 from healthcare_dr.ops.drill.fault_journal import write
 from healthcare_dr.ops.drill.faults import InjectedFault
 from healthcare_dr.ops.drill.journal import Promise
 from unit.command import Run, only_line
-from unit.ops.drill.sample_journal import journal
+from unit.ops.drill.sample_journal import EAST, V1, V2, V3, journal
 
 
 def test_experiment_that_aws_cannot_run_is_rejected(hdr: Run) -> None:
@@ -79,3 +79,14 @@ def test_promise_is_printed_with_its_result(
     printed = capsys.readouterr().out
     assert f"  recovery time: 41 s (< 30 s): {shown}\n" in printed
     assert "  load: 18 requests per second: half of the 36.0" in printed
+
+
+def test_anomaly_is_printed_with_its_operations_and_is_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    found = journal()
+    _print(found, 1.0)
+    printed = capsys.readouterr().out
+    assert f"  lost update, Patient/p1 in {EAST}: {V2} and {V3} both replaced {V1} in one region\n" in printed
+    assert f"append 7 with If-Match {V1}: 200, version {V2}\n" in printed
+    assert "consistency" in REPORTED
+    (anomaly,) = json.loads(json.dumps(found.document(), allow_nan=False))["consistency"]["anomalies"]
+    assert [operation["value"] for operation in anomaly["operations"]] == ["7", "8"]

@@ -27,7 +27,9 @@ import patient_api
 def call(method, path):
     return handler({
         "version": "2.0", "rawPath": path, "headers": {},
-        "requestContext": {"http": {"method": method, "path": path}, "requestId": "1", "stage": "$default"},
+        "requestContext": {
+            "http": {"method": method, "path": path}, "requestId": "1", "stage": "$default", "timeEpoch": 0,
+        },
     }, None)["statusCode"]
 statuses = [call("GET", "/nowhere"), call("POST", "/health"), call("GET", "/drain/elsewhere"), call("GET", "/health")]
 json.dump({"statuses": statuses, "from": patient_api.__file__, "modules": sorted(sys.modules)}, sys.stderr)
@@ -140,6 +142,7 @@ def test_package_runs_with_boto3_only(package: Package, tmp_path: Path) -> None:
         "PEER_ROLE_ARN": "arn:aws:iam::123456789012:role/peer",
         "INDEX_KEY_ALIAS": "alias/index",
         "LOG_LEVEL": "INFO",
+        "CLOCK_BOUND_SECONDS": "5",
         "TENANT_CLAIM": "tenant",
         "OIDC_ISSUER": "",
         "CORS": "false",

@@ -45,14 +45,19 @@ def prepared_on_aws(shell: Shell) -> CommandResult:
 
 @pytest.mark.trap(28)
 def test_on_aws_the_zones_own_server_is_queried_and_cached(tmp_path: Path) -> None:
-    outputs = {"PrimaryApiEndpoint": "https://e", "SecondaryApiEndpoint": "https://w", "NameServers": "ns-1.x,ns-2.x"}
+    outputs = {
+        "ApiDomain": "api.dr.clinic-one.org",
+        "PrimaryApiEndpoint": "https://e",
+        "SecondaryApiEndpoint": "https://w",
+        "NameServers": "ns-1.x,ns-2.x",
+    }
     (tmp_path / "outputs").write_text(json.dumps(outputs), encoding="utf-8")
     addresses = ["https://e", "https://w", f"24 {EAST}"]
     with opened({"PATH": os.environ["PATH"], "AT": "@127.0.0.1 -p 1"}) as shell:
         shell.run(f'cd {tmp_path}; mkdir .hdr; dig() {{ echo "$*" >> asked; echo {EAST}; }}')
         shell.run('hdr() { cp outputs "$5"; }; aws() { echo 123456789012; }')
         first, *rest = [line.strip() for line in prepared_on_aws(shell).lines if line]
-        assert (first, rest) == ("123456789012 api.healthcare-dr-prod.com @ns-1.x", addresses)
+        assert (first, rest) == ("123456789012 api.dr.clinic-one.org @ns-1.x", addresses)
         shell.run("hdr() { false; }; aws() { false; }")
         assert [line.strip() for line in prepared_on_aws(shell).lines if line][1:] == addresses
     assert {asked.split()[-3] for asked in (tmp_path / "asked").read_text(encoding="utf-8").splitlines()} == {"@ns-1.x"}

@@ -19,7 +19,8 @@ def test_all_runbooks_exist() -> None:
     names = {page.stem for page in PAGES}
     assert names == {
         *("automatic-failover", "planned-failover", "failback", "drill"),
-        *("conflicting-writes", "lost-documents", "total-loss"),
+        *("conflicting-writes", "lost-documents", "total-loss", "undelivered-notifications"),
+        "wrong-clock",
     }
     assert set(re.findall(r"\(([\w-]+)\.md\)", text_of(START))) == names
 
@@ -44,7 +45,7 @@ def test_every_block_names_its_target(page: Path) -> None:
     assert blocks
     for start in blocks:
         line = text[:start].splitlines()[-1]
-        assert re.fullmatch(r"Talks to: .+:", line), f"`{line}` stands before a block"
+        assert re.fullmatch(r"Contacts: .+:", line), f"`{line}` stands before a block"
 
 
 @pytest.mark.trap(27)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.settings import Settings, load_settings, variable_names
+from healthcare_dr.settings import SECRET, Settings, load_settings, variable_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,11 +54,32 @@ def test_defaults_meet_the_requirements() -> None:
         ("HDR_SECONDARY_REGION", "cn-north-1", "of the partition aws, not of China or GovCloud"),
         ("HDR_SECONDARY_REGION", "xx-nowhere-9", "an AWS region such as us-west-2"),
         ("HDR_SECONDARY_REGION", "us-west-9", "an AWS region such as us-west-2"),
+        ("HDR_GITHUB_REPOSITORY", "owner", "owner/name, or owner@id/name@id"),
+        ("HDR_GITHUB_REPOSITORY", "owner/*", "owner/name, or owner@id/name@id"),
+        ("HDR_GITHUB_REPOSITORY", "owner@1/name", "owner/name, or owner@id/name@id"),
+        ("HDR_GITHUB_ENVIRONMENT", "pro*", "the name of an environment"),
+        ("HDR_GITHUB_BRANCH", "release/*", "the name of a branch"),
         ("HDR_PRIMARY_CIDR", "10.0.0.0/24", "an IPv4 network from /16 to /20"),
         ("HDR_SECONDARY_CIDR", "10.1.2.3/16", "an IPv4 network from /16 to /20"),
         ("HDR_PRIMARY_WEIGHT", "256", "0 to 255"),
         ("HDR_DNS_TTL", "300", "1 to 60 (seconds)"),
         ("HDR_HEALTH_CHECK_INTERVAL", "20", "10 or 30"),
+        ("HDR_DOMAIN", "clinic", "two or more labels"),
+        ("HDR_DOMAIN", "DR.Clinic-One.org", "in lower case"),
+        ("HDR_DOMAIN", "dr.clinic-one.org.", "without a final dot"),
+        ("HDR_DOMAIN", "klinik-m\u00fcnchen.de", "xn-- for other scripts"),
+        ("HDR_DOMAIN", "xn--\u00fc.de", "xn-- for other scripts"),
+        ("HDR_DOMAIN", "ab--cd.clinic-one.org", "xn-- for other scripts"),
+        ("HDR_DOMAIN", "xn--99999999.clinic-one.org", "xn-- for other scripts"),
+        ("HDR_DOMAIN", "-dr.clinic-one.org", "inner hyphens"),
+        ("HDR_DOMAIN", "d_r.clinic-one.org", "a-z, 0-9 and inner hyphens"),
+        ("HDR_DOMAIN", "*.clinic-one.org", "a-z, 0-9 and inner hyphens"),
+        ("HDR_DOMAIN", "dr..clinic-one.org", "two or more labels"),
+        ("HDR_DOMAIN", "10.0.0.1", "two or more labels"),
+        ("HDR_DOMAIN", "https://clinic-one.org", "a-z, 0-9 and inner hyphens"),
+        ("HDR_DOMAIN", "a" * 64 + ".org", "1 to 63 characters each"),
+        ("HDR_DOMAIN", "a" * 57 + ".org", "60 in total"),
+        ("HDR_DOMAIN", "${path.module}.org", "a-z, 0-9 and inner hyphens"),
         ("HDR_FAILURE_THRESHOLD", "0", "1 to 10 (consecutive checks)"),
         ("HDR_OPERATIONS_EMAILS", "ops@example.org, operations", "e-mail addresses"),
         ("HDR_OIDC_ISSUER", "http://issuer.example.org", "an https:// address"),
@@ -82,6 +103,10 @@ def test_defaults_meet_the_requirements() -> None:
         ("HDR_AUDIT_RETENTION_DAYS", "2190", "2192"),
         ("HDR_ACCOUNT_ID", "12345", "12 digits"),
         ("HDR_STATE_BUCKET", "My_Bucket", "a bucket name"),
+        *(
+            ("HDR_PROVIDER_VERSION", version, "an exact version of hashicorp/aws")
+            for version in ("5.99.1", "7.0.0", "6.1", "~> 6.0", "6.1.0-beta1", "v6.1.0")
+        ),
         ("HDR_EMULATOR_PORT", "80", "1024 to 65532"),
         ("HDR_API_ERROR_PERCENT", "nan", "above 0, at most 100 (percent)"),
         ("HDR_API_ERROR_PERCENT", "inf", "above 0, at most 100 (percent)"),
@@ -100,6 +125,43 @@ def test_invalid_value_names_variable_value_and_range(
     assert value.rsplit(",", 1)[-1].strip() in text
     assert allowed in text
     assert "\n" not in text
+
+
+PAGER = "https://events.example.com/integration/KEY/enqueue?a=1&b=2"
+
+
+@pytest.mark.requirement("R7.2")
+@pytest.mark.parametrize("name", SECRET)
+def test_endpoints_are_separated_by_commas_and_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert getattr(load_settings(), name) == ()
+    monkeypatch.setenv(f"HDR_{name.upper()}", f"{PAGER}, https://hooks.example.org:65535/KEY2,")
+    settings = load_settings()
+    found = [address.get_secret_value() for address in getattr(settings, name)]
+    assert found == [PAGER, "https://hooks.example.org:65535/KEY2"]
+    assert "KEY" not in f"{settings}{settings!r}{settings.model_dump_json()}"
+
+
+@pytest.mark.requirement("R7.2")
+@pytest.mark.parametrize("name", SECRET)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://events.example.com/KEY", "https://user:KEY@events.example.com/", "https://localhost/KEY", "KEY",
+        "https://example.com:0/KEY", "https://example.com:65536/KEY", "https://example.com:99999/KEY",
+        "https://127.0.0.1/KEY", "https://10.0.0.1/KEY", "https://[::1]/KEY", "https://example.com/KEY#part",
+        "https://example.com/${KEY}", "https://example.com/%{KEY}", "https://example.com/KEY KEY",
+        "https://example.com/KEY\x1b", "https://example.com/KEY\nx", f"https://example.com/{'KEY' * 200}",
+        f"{PAGER},{PAGER}", ",".join(f"https://example.com/KEY/{number}" for number in range(6)),
+    ],
+)  # fmt: skip
+def test_refused_endpoint_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"HDR_{name.upper()}", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    text = str(caught.value)
+    assert text.startswith(f"HDR_{name.upper()} is not allowed: it must be at most 5 different https:// addresses")
+    assert "KEY" not in text
+    assert caught.value.__cause__ is None
 
 
 def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +195,55 @@ def test_contradictory_values_are_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=message):
         load_settings()
+
+
+@pytest.mark.requirement("R4.3", "D3")
+@pytest.mark.parametrize(
+    ("domain", "reserved"),
+    [
+        ("example.org", "example.org is reserved by RFC 2606"),
+        ("dr.example.com", "example.com is reserved"),
+        ("example.net", "example.net is reserved"),
+        ("clinic.test", "test is reserved"),
+        ("clinic.local", "local is reserved"),
+        ("clinic.localhost", "localhost is reserved"),
+        ("clinic.invalid", "invalid is reserved"),
+        ("clinic.example", "example is reserved"),
+        ("clinic.internal", "internal is reserved by ICANN"),
+        ("clinic.onion", "onion is a special-use domain"),
+        ("home.arpa", "arpa is a special-use domain"),
+        ("clinic.alt", "alt is a special-use domain"),
+        ("clinic.amazonaws.com", "amazonaws.com belongs to AWS"),
+        ("clinic.on.aws", "aws belongs to AWS"),
+    ],
+)
+def test_reserved_domain_is_refused_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, domain: str, reserved: str
+) -> None:
+    monkeypatch.setenv("HDR_DOMAIN", domain)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    text = str(caught.value)
+    assert text.startswith(f"HDR_DOMAIN='{domain}' is not allowed: {reserved}")
+    assert text.endswith("use a domain that you own, or a subdomain of it")
+    assert "\n" not in text
+
+
+@pytest.mark.requirement("R4.3")
+def test_domain_is_that_of_the_operator_or_of_the_suffix() -> None:
+    assert load_settings(environment_suffix="ci").names.domain == "healthcare-dr-ci.com"
+    names = load_settings(environment_suffix="ci", domain="dr.clinic-one.org").names
+    assert (names.domain, names.api_domain) == ("dr.clinic-one.org", "api.dr.clinic-one.org")
+    assert names.records_table == "patient_records-ci"
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["clinic-one.org", "a.b.c.clinic-one.org", "xn--klinik-mnchen-4ob.de", "1a.clinic.health", "myexample.org",
+     "clinic.xn--p1ai", "a" * 56 + ".org"],
+)  # fmt: skip
+def test_domain_that_can_be_delegated_is_accepted(domain: str) -> None:
+    assert load_settings(domain=domain).names.api_domain == f"api.{domain}"
 
 
 @pytest.mark.parametrize("region", ["us-west-2", "eu-central-1", "ap-southeast-4", "mx-central-1"])

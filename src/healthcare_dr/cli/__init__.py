@@ -5,7 +5,7 @@ Reports go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 faile
 """
 
 # The modules register their commands, and the help lists them in this order: it is neither alphabetical nor unused.
-from healthcare_dr.cli import embedded, stacks, status, verify, drain, conflicts, drill, slo, cost, seed  # noqa: F401, I001
+from healthcare_dr.cli import embedded, stacks, status, verify, notify, drain, conflicts, drill, slo, cost, seed  # noqa: F401, I001
 from healthcare_dr.cli.common import app, complete
 
 __all__ = ["app", "main"]

@@ -22,7 +22,7 @@ EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3, "inconclusive": 4}
 UNDOING = "Undoing the faults of the drill first; if that hangs, kill it and run `hdr drill heal`"
 REPORTED = (
     "label", "outcome", "reason", "milestones", "floor_seconds", "promises", "requests", "conflicts", "error_budget",
-    "instrument_health",
+    "instrument_health", "consistency",
 )  # fmt: skip
 
 
@@ -120,9 +120,10 @@ def _run(
             bootstrap.claim_of(settings, target, drills=True),
             _composed(at_work, chosen, time_scale, target, token=token, yes=yes) as composed,
         ):
-            journal = composed.run()
+            journal, history = composed.run(), composed.load_generator.history()
         folder.mkdir(parents=True)
         journal.write(folder)
+        history.write(folder)
         page = write_report(journal, folder)
     if as_json:
         found = journal.document()
@@ -159,6 +160,8 @@ def _composed(
 
 
 def _print(journal: "Journal", time_scale: float) -> None:
+    from healthcare_dr.ops.drill.report.anomalies import explained
+
     speed = f", {time_scale:g} times faster" if time_scale != 1 else ""
     out.print(f"{journal.outcome} ({journal.label}{speed}): {journal.reason}", highlight=False, soft_wrap=True)
     if reason := journal.settings.get("rate_reason"):
@@ -169,3 +172,5 @@ def _print(journal: "Journal", time_scale: float) -> None:
         sign = {True: "kept", False: "BROKEN" if promise.binding else "missed", None: "not judged"}[promise.kept]
         text = f"  {promise.name}: {promise.measured} ({promise.limit}): {sign}"
         out.print(text, highlight=False, soft_wrap=True)
+    for line in explained(journal.consistency.anomalies if journal.consistency else ()):
+        out.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""`hdr synth`, `hdr plan`, `hdr deploy` and `hdr destroy`."""
+"""Commands that write, plan, deploy and destroy the stacks."""
 
 import time
 from dataclasses import asdict
@@ -19,19 +19,21 @@ from healthcare_dr.cli.common import (
     report,
     session,
 )
+from healthcare_dr.errors import SettingsError
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.bootstrap import Session
-from healthcare_dr.ops.confirm import confirmation, print_plans
+from healthcare_dr.ops.confirm import confirmation, destruction_confirmation, increase_confirmation, print_plans
 from healthcare_dr.ops.deploy import Confirm, approve_all, prepare_folder, write_plans
+from healthcare_dr.ops.status import pipeline_variables
 from healthcare_dr.ops.synthesis import synthesize
-
-ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Change AWS without confirmation.")]
+from healthcare_dr.ops.warm_throughput import Approve, approve_increase
 
 
 @command
 def synth(
-    outdir: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("cdktf.out"),
+    outdir: Annotated[Path, typer.Option("--out", envvar="CDKTF_OUTDIR", help="The folder to write to.")] = Path(
+        "cdktf.out"
+    ),
     validate: Annotated[bool, typer.Option("--validate", help="Also run `terraform validate` on all three.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,29 +81,86 @@ def plan(
 
 @command
 def deploy(
-    target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
+    target: TargetOption = TargetName.EMBEDDED,
+    auto_approve: Annotated[
+        bool,
+        typer.Option("--auto-approve", help="Change AWS without confirmation. It does not replace --allow-destroy."),
+    ] = False,
+    allow_destroy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-destroy",
+            metavar="STACK:ADDRESS",
+            help="A protected resource that the plan may destroy, as `hdr plan` shows it; may be given again.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Create or update all three stacks. On AWS it shows the plan and asks for confirmation."""
+    """Create or update all three stacks, and raise the tables' throughput. On AWS it prompts for approval.
+
+    A plan that destroys a table, a replica, a bucket, a key, a hosted zone or a log group of long retention, or lets a
+    bucket delete objects earlier, is refused, unless --allow-destroy names each of them. Names of what an earlier
+    deployment has destroyed may be repeated.
+    """
     began = time.monotonic()
     with session() as at_work, bootstrap.claim_of(at_work.settings, target):
-        confirm = _confirmation(at_work, target, auto_approve=auto_approve)
-        changes = at_work.deployment(target).deploy(confirm)
+        confirm: Confirm = approve_all
+        approve: Approve = approve_increase
+        if target is TargetName.AWS:
+            confirm = confirmation(err, at_work.progress, auto_approve=auto_approve)
+            approve = increase_confirmation(err, at_work.progress, auto_approve=auto_approve)
+        changes = at_work.deployment(target).deploy(confirm, approve=approve, allow_destroy=allow_destroy or ())
     finish(changes, began, as_json=as_json)
 
 
 @command
 def destroy(
-    target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
+    target: TargetOption = TargetName.EMBEDDED,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="SUFFIX", help="The environment suffix, instead of typing it at the prompt."),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Destroy all three stacks. On AWS it shows the plan and asks for confirmation."""
+    """Destroy all three stacks. On AWS it shows what is lost, and prompts for the environment suffix."""
     began = time.monotonic()
     with session() as at_work, bootstrap.claim_of(at_work.settings, target):
-        confirm = _confirmation(at_work, target, auto_approve=auto_approve)
-        changes = at_work.deployment(target).destroy(confirm)
+        suffix = at_work.settings.environment_suffix
+        if confirm not in (None, suffix):
+            raise SettingsError(
+                f"nothing was destroyed: --confirm {confirm} is not the suffix of this environment, which is {suffix}"
+            )
+        confirmed = None
+        if target is TargetName.AWS:
+            confirmed = destruction_confirmation(err, at_work.progress, suffix=suffix, confirmed=confirm is not None)
+        changes = at_work.deployment(target).destroy(confirmed)
     finish(changes, began, as_json=as_json)
 
 
-def _confirmation(at_work: Session, target: TargetName, *, auto_approve: bool) -> Confirm:
-    if target is TargetName.EMBEDDED:
-        return approve_all
-    return confirmation(err, at_work.progress, auto_approve=auto_approve)
+@command
+def pipeline(
+    target: TargetOption = TargetName.EMBEDDED,
+    destroyed: Annotated[bool, typer.Option("--destroy", help="Destroy the roles instead.")] = False,
+    auto_approve: Annotated[bool, typer.Option("--auto-approve", help="Change AWS without confirmation.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Create the roles with which a GitHub repository deploys. On AWS it shows the plan and prompts for approval.
+
+    Prints the roles' ARNs as the repository variables that the workflow reads. See docs/pipeline.md.
+    """
+    with session() as at_work, bootstrap.claim_of(at_work.settings, target):
+        if at_work.settings.github_repository is None:
+            raise SettingsError("HDR_GITHUB_REPOSITORY is empty: set it to the repository that deploys, as owner/name")
+        deployment = at_work.deployment(target)
+        confirm: Confirm = approve_all
+        if target is TargetName.AWS:
+            confirm = confirmation(err, at_work.progress, auto_approve=auto_approve)
+        if destroyed:
+            deployment.destroy_pipeline(confirm)
+        else:
+            deployment.deploy_pipeline(confirm)
+        variables = pipeline_variables(deployment.target)
+    if as_json:
+        report(variables)
+    else:
+        print_outputs(variables)

@@ -1,6 +1,7 @@
 """The private HTTP routes of the emulator's processes, and their client. Requests carry the secret of root.
 
 - The edge process reports the status of Route 53 health checks, so that reading it involves no control plane.
+- The edge process reports the notifications that its receivers got.
 - The services process reports the changes that have not replicated, including a write that was just acknowledged.
 """
 
@@ -23,6 +24,7 @@ from healthcare_dr.errors import EmulatorError
 
 SECRET_HEADER: Final = "x-healthcare-dr-root"  # noqa: S105 - the name of a header
 HEALTH_CHECKS_PATH: Final = "/_edge/health-checks"
+RECEIVERS_PATH: Final = "/_edge/receivers"
 REPLICATION_PATH: Final = "/_ministack/replication"
 # The query parameter of REPLICATION_PATH that names a table or bucket; it may be repeated.
 ONLY: Final = "only"
@@ -35,6 +37,22 @@ class PendingChanges:
 
     pending: int = 0
     waiting_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Notification:
+    """A notification that a receiver got.
+
+    Attributes:
+        receiver: the last part of the receiver's path.
+        region: the region that sent it.
+        received: the time in UTC, in ISO 8601.
+    """
+
+    receiver: str
+    region: str
+    text: str
+    received: str
 
 
 def authenticated(headers: Mapping[str, str], secret: str) -> bool:
@@ -89,6 +107,16 @@ def get_health_checks(layout: Layout, ports: Ports) -> dict[str, CheckStatus]:
         )
         for check_id, status in found.items()
     }
+
+
+def get_notifications(layout: Layout, ports: Ports) -> list[Notification]:
+    """Return the notifications that the receivers got since the edge process started, the oldest first.
+
+    Raises:
+        EmulatorError: the edge process does not answer.
+    """
+    found = get(layout, ports.issuer, RECEIVERS_PATH, subject="the notifications that it received")
+    return [Notification(**each) for each in found]
 
 
 def get_pending_changes(layout: Layout, ports: Ports, *, only: Collection[str] = ()) -> PendingChanges:

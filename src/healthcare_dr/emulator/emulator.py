@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from healthcare_dr.emulator import fault_state
-from healthcare_dr.emulator.admin_api import SECRET_HEADER, PendingChanges, get_health_checks, get_pending_changes
+from healthcare_dr.emulator.admin_api import (
+    RECEIVERS_PATH,
+    SECRET_HEADER,
+    Notification,
+    PendingChanges,
+    get_health_checks,
+    get_notifications,
+    get_pending_changes,
+)
 from healthcare_dr.emulator.configuration import HOST, Layout, Ports, make_secrets
 from healthcare_dr.emulator.files import POLL_SECONDS, exclusive, is_locked
 from healthcare_dr.emulator.launcher import (
@@ -216,6 +224,17 @@ class Emulator:
         self._layout.make()
         fault_state.set_edge_fault(self._layout.fault_state, region, fault, hosts=hosts)
 
+    def set_clock_ahead(self, region: str, seconds: float, *, functions: Collection[str]) -> None:
+        """Set by how many seconds the clocks of functions, by their names, are ahead in a region; 0 for none.
+
+        Only `time.time` is affected: the monotonic clock and the services keep real time. A restart resets it.
+
+        Raises:
+            EmulatorError: the error is out of range.
+        """
+        self._layout.make()
+        fault_state.set_clock_ahead(self._layout.fault_state, region, seconds, functions=functions)
+
     def time_scale(self) -> float:
         """Return the factor by which the clocks of a drill are faster than real time (see `fault_state`)."""
         return fault_state.read(self._layout.fault_state).time_scale
@@ -263,6 +282,18 @@ class Emulator:
     def issuer(self) -> str:
         """Return the URL of the token issuer: the `iss` of its tokens."""
         return self._ports.issuer
+
+    def receiver(self, name: str) -> str:
+        """Return the URL of the receiver of notifications with this name."""
+        return f"{self._ports.issuer}{RECEIVERS_PATH}/{name}"
+
+    def notifications(self) -> list[Notification]:
+        """Return the notifications that the receivers got, the oldest first; none when the edge process does not run.
+
+        Raises:
+            EmulatorError: the edge process does not respond.
+        """
+        return get_notifications(self._layout, self._ports) if self._is_running("edge") else []
 
     def token(
         self,

@@ -12,6 +12,8 @@ from healthcare_dr.errors import EmulatorError
 
 EdgeMode = Literal["open", "refused", "blackhole", "responds", "slow"]
 LONGEST_DELAY_SECONDS: Final = 60.0
+FURTHEST_CLOCK_SECONDS: Final = 240.0
+"""By how much the clock of a function can be wrong. AWS rejects requests whose clock is wrong by five minutes."""
 FASTEST = 20.0
 
 
@@ -62,7 +64,8 @@ OPEN = EdgeFault()
 
 @dataclass(frozen=True, kw_only=True)
 class FaultState:
-    """The faults of listeners by region and host name, the time scale, and the environments that control planes deny.
+    """The faults of listeners by region and host name, the time scale, the environments that control planes deny, and
+    the errors of functions' clocks in seconds, by region and function name.
 
     Environments share the listeners: a client's host name selects its environment.
 
@@ -73,12 +76,18 @@ class FaultState:
     edge_faults: Mapping[str, Mapping[str, EdgeFault]] = field(default_factory=dict)
     time_scale: float = 1.0
     control_planes_refused: tuple[str, ...] = ()
+    clocks_ahead: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not is_between(self.time_scale, 1, FASTEST):
             raise EmulatorError(f"the time scale is {self.time_scale!r}: it can be 1 (real time) to {FASTEST:.0f}")
         if not all(isinstance(environment, str) for environment in self.control_planes_refused):
             raise EmulatorError(f"control planes are refused to environments, not to {self.control_planes_refused!r}")
+        for seconds in (seconds for functions in self.clocks_ahead.values() for seconds in functions.values()):
+            if not is_between(seconds, -FURTHEST_CLOCK_SECONDS, FURTHEST_CLOCK_SECONDS):
+                raise EmulatorError(
+                    f"a clock is {seconds!r} s ahead: it can be by up to {FURTHEST_CLOCK_SECONDS:.0f} s, or behind"
+                )
 
     def edge_fault(self, region: str, host: str = ALL) -> EdgeFault:
         """Return the fault of a region's listener for a host name: the fault for all clients if there is one, else that
@@ -130,6 +139,20 @@ def set_edge_fault(path: Path, region: str, fault: EdgeFault, *, hosts: Collecti
         faults = {**current.edge_faults.get(region, {}), **dict.fromkeys(hosts or (ALL,), fault)}
         left = {host: fault for host, fault in faults.items() if fault.mode != OPEN.mode}
         _write(path, replace(current, edge_faults={**current.edge_faults, region: left}))
+
+
+def set_clock_ahead(path: Path, region: str, seconds: float, *, functions: Collection[str]) -> None:
+    """Set the error of the clocks of functions, by their names, in a region; 0 for none. The file is replaced
+    atomically.
+
+    Raises:
+        EmulatorError: the error is out of range.
+    """
+    with changing(path):
+        current = read(path)
+        errors = {**current.clocks_ahead.get(region, {}), **dict.fromkeys(functions, seconds)}
+        left = {name: error for name, error in errors.items() if error}
+        _write(path, replace(current, clocks_ahead={**current.clocks_ahead, region: left}))
 
 
 def change(

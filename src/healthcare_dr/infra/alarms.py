@@ -1,4 +1,4 @@
-"""The alarms of a region, each defined once: metric, threshold, and the meaning of missing data; and their SNS topic.
+"""The alarms of a region, each defined once: metric, threshold, and the meaning of missing data.
 
 Alarms on the other region monitor metrics that this region's sentinel publishes here: the signal of a region's loss
 must not be lost with the region (trap 22).
@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAlarm
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
-from cdktn_provider_aws.kms_key import KmsKey
 from cdktn_provider_aws.sns_topic import SnsTopic
-from cdktn_provider_aws.sns_topic_policy import SnsTopicPolicy
-from cdktn_provider_aws.sns_topic_subscription import SnsTopicSubscription
 
-from healthcare_dr.infra import policy
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
+from healthcare_dr.infra.notifications import keeps_undelivered
 from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import (
     API,
@@ -84,7 +81,7 @@ def own(spec: FunctionSpec, metric: Metric) -> Series:
 
 def alarm_groups(site: RegionContext, monitored: MonitoredApi) -> dict[str, tuple[str, list[AlarmRule]]]:
     """Return the alarms of a region, by the name of their composite alarm, each group with its description."""
-    return {
+    groups = {
         "region-impaired": (f"{site.region} does not serve as it should", _serving(site, monitored)),
         "recovery-point-at-risk": (f"{site.region} has data that its peer does not have yet", _recovery_point(site)),
         "integrity-at-risk": (f"{site.region} has data that operators must examine", _integrity(monitored)),
@@ -93,6 +90,10 @@ def alarm_groups(site: RegionContext, monitored: MonitoredApi) -> dict[str, tupl
             _peer(site, monitored),
         ),
     }
+    if keeps_undelivered(site.settings):
+        why = f"A recipient does not receive the notifications of {site.region}"
+        groups["notifications-at-risk"] = (why, [_undelivered(site)])
+    return groups
 
 
 def _serving(site: RegionContext, monitored: MonitoredApi) -> list[AlarmRule]:
@@ -130,6 +131,11 @@ def _serving(site: RegionContext, monitored: MonitoredApi) -> list[AlarmRule]:
             "key-failures",
             "The customer managed key refuses to encrypt or decrypt",
             own(API, Metric.KEY_FAILURES),
+        ),
+        AlarmRule(
+            "wrong-clock",
+            "The clock of a function differs from DynamoDB's: it refuses writes, and its health check fails",
+            own(API, Metric.WRONG_CLOCK),
         ),
         *(
             AlarmRule(
@@ -222,6 +228,11 @@ def _integrity(monitored: MonitoredApi) -> list[AlarmRule]:
             "A document's content differs from its declaration; it cannot be downloaded",
             own(CONFIRM_DOCUMENTS, Metric.DOCUMENTS_QUARANTINED),
         ),
+        AlarmRule(
+            "future-versions",
+            "A version from the future was updated: a wrong clock has stamped it, and its record stays ahead",
+            own(API, Metric.FUTURE_VERSIONS),
+        ),
         *(_errors(spec, monitored) for spec in (CONFIRM_DOCUMENTS, RECONCILE)),
         AlarmRule(
             "reconciliation-lag",
@@ -257,6 +268,13 @@ def _peer(site: RegionContext, monitored: MonitoredApi) -> list[AlarmRule]:
         ),
         _errors(SENTINEL, monitored),
     ]
+
+
+def _undelivered(site: RegionContext) -> AlarmRule:
+    """Return the alarm on kept notifications. It notifies the other recipients once, until the queue is emptied."""
+    series = Series("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": site.names.of("undelivered")})
+    why = "A notification could not be delivered to an endpoint, and is kept in the queue"
+    return AlarmRule("notifications-undelivered", why, series, Condition(0, "Maximum"))
 
 
 def _errors(spec: FunctionSpec, monitored: MonitoredApi) -> AlarmRule:
@@ -328,25 +346,3 @@ def _alarm(site: RegionContext, rule: AlarmRule, topic_arn: str) -> None:
 
 def _identifier(name: str) -> str:
     return name.replace("-", "_")
-
-
-def operations_topic(site: RegionContext, key: KmsKey) -> SnsTopic:
-    """Create an encrypted topic for CloudWatch and S3 of this account, with the operations e-mails as subscribers."""
-    topic = SnsTopic(site.stack, "operations_topic", name=site.names.of("operations"), kms_master_key_id=key.arn)
-    publishers = (
-        policy.allow(
-            f"Publish{service.title()}",
-            ["sns:Publish"],
-            topic.arn,
-            principal={"Service": f"{service}.amazonaws.com"},
-            condition={"StringEquals": {"aws:SourceAccount": site.account}},
-        )
-        for service in ("cloudwatch", "s3")
-    )
-    document = policy.document(*publishers, policy.deny_plaintext(["sns:Publish"], [topic.arn]))
-    SnsTopicPolicy(site.stack, "operations_topic_policy", arn=topic.arn, policy=document)
-    for number, email in enumerate(site.settings.operations_emails):
-        SnsTopicSubscription(
-            site.stack, f"operations_email_{number}", topic_arn=topic.arn, protocol="email", endpoint=email
-        )
-    return topic

@@ -1,4 +1,4 @@
-"""The patient API of a region: the published function, the HTTP API, its routes, authorizer and access log."""
+"""The patient API of a region: the published function, the HTTP API, its routes, authorizer, stages and access log."""
 
 import json
 import re
@@ -29,7 +29,14 @@ from healthcare_dr.infra.functions import Functions
 from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import API, API_ALIAS
 from patient_api.contract.headers import EXPOSED_HEADERS, REQUEST_HEADERS
-from patient_api.contract.routes import AUTHENTICATED_ROUTES, DEFAULT_ROUTE, METHODS, OPEN_ROUTES
+from patient_api.contract.routes import (
+    AUTHENTICATED_ROUTES,
+    CLIENT_STAGE,
+    DEFAULT_ROUTE,
+    METHODS,
+    OPEN_ROUTES,
+    PROBE_STAGE,
+)
 
 # The issuer is a variable, so that the JSON is the same for every target.
 ISSUER = "${var.oidc_issuer}"
@@ -89,8 +96,11 @@ def routes(site: RegionContext, http: Apigatewayv2Api, *, integration_id: str) -
         )
 
 
-def stage(site: RegionContext, http: Apigatewayv2Api, key: KmsKey) -> None:
-    """Create the only stage of the API, with its access log and its limits."""
+def stages(site: RegionContext, http: Apigatewayv2Api, key: KmsKey) -> None:
+    """Create the stage of clients, with its access log, and the stage of health checkers, which has none.
+
+    API Gateway cannot exclude routes from an access log. Health checks are most of the requests of an idle platform.
+    """
     log_group = CloudwatchLogGroup(
         site.stack,
         "access_log_group",
@@ -98,20 +108,32 @@ def stage(site: RegionContext, http: Apigatewayv2Api, key: KmsKey) -> None:
         retention_in_days=site.settings.audit_retention_days,
         kms_key_id=key.arn,
     )
+    limits = Apigatewayv2StageDefaultRouteSettings(
+        throttling_rate_limit=site.settings.throttle_rate,
+        throttling_burst_limit=site.settings.throttle_burst,
+        # They are billed for each route. The alarms use those of the API, which are free.
+        detailed_metrics_enabled=False,
+    )
     Apigatewayv2Stage(
         site.stack,
         "patient_api_stage",
         api_id=http.id,
-        name="$default",
+        name=CLIENT_STAGE,
         auto_deploy=True,
         access_log_settings=Apigatewayv2StageAccessLogSettings(
             destination_arn=log_group.arn, format=json.dumps(_access_log(site))
         ),
-        default_route_settings=Apigatewayv2StageDefaultRouteSettings(
-            throttling_rate_limit=site.settings.throttle_rate,
-            throttling_burst_limit=site.settings.throttle_burst,
-            detailed_metrics_enabled=True,
-        ),
+        default_route_settings=limits,
+    )
+    Apigatewayv2Stage(
+        site.stack,
+        "probe_stage",
+        api_id=http.id,
+        name=PROBE_STAGE,
+        auto_deploy=True,
+        # The stage is public, and requests of others count as well. With a lower limit, fewer of them suffice for the
+        # gateway to refuse health checks.
+        default_route_settings=limits,
     )
 
 
@@ -180,6 +202,7 @@ def patient_api(
         tenant_claim=site.settings.tenant_claim,
         issuer=ISSUER,
         cors=bool(site.settings.cors_origins),
+        clock_bound=site.settings.clock_bound_seconds,
     )
     alias = LambdaAlias(
         site.stack,
@@ -215,5 +238,5 @@ def patient_api(
         timeout_milliseconds=API.timeout_seconds * 1000,
     )
     routes(site, http, integration_id=integration.id)
-    stage(site, http, key)
+    stages(site, http, key)
     return Api(function=function, http=http)

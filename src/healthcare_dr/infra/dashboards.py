@@ -114,6 +114,7 @@ def _integrity(site: RegionContext, rules: dict[str, AlarmRule]) -> list[Widget]
         chart("Documents not final yet", "Maximum", _row(own(CONFIRM_DOCUMENTS, Metric.DOCUMENTS_PENDING))),
         chart("Oldest document not final yet (s)", "Maximum", pending, limit=("Alarm", pending)),
         chart("Conflicts between the regions, and tampered items", "Sum", rules["conflicts"], rules["tampered-items"]),
+        chart("Wrong clocks, and versions from the future", "Sum", rules["wrong-clock"], rules["future-versions"]),
         chart("Age of changes to reconcile (ms)", "Maximum", lag, limit=("Alarm", lag)),
         chart(
             "Errors of the functions behind the API",

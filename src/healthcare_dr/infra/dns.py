@@ -1,7 +1,8 @@
 """DNS: the zone, the health checks, the weighted records, and the custom domain with its certificates.
 
 A region is healthy when its own endpoint responds and it is not drained. The drain check is inverted and probes the
-*other* region, so a region that is down never drains the healthy one. A failover edits nothing here.
+*other* region, so a region that is down never drains the healthy one. Both request the stage of the API that is for
+health checkers. A failover edits nothing here.
 
 The custom domain exists only where the zone is delegated: without a delegation ACM never completes its validation, and
 the deployment would not end.
@@ -23,6 +24,7 @@ from cdktn_provider_aws.route53_record import Route53Record, Route53RecordWeight
 from cdktn_provider_aws.route53_zone import Route53Zone
 
 from healthcare_dr.infra.region_context import RegionContext, Role, Sites
+from patient_api.contract.routes import CLIENT_STAGE, PROBE_STAGE
 
 VALIDATION_TTL = 60
 
@@ -71,7 +73,7 @@ def custom_domain(site: RegionContext, zone: Route53Zone, *, api_id: str) -> tup
         f"api_mapping_{site.role}",
         api_id=api_id,
         domain_name=name.id,
-        stage="$default",
+        stage=CLIENT_STAGE,
         provider=site.provider,
     )
     return name.domain_name_configuration.target_domain_name, mapping
@@ -157,7 +159,7 @@ def _probe(site: RegionContext, name: str, host: str, path: str, *, inverted: bo
         type="HTTPS",
         fqdn=host,
         port=HTTPS,
-        resource_path=path,
+        resource_path=f"/{PROBE_STAGE}{path}",
         enable_sni=True,
         invert_healthcheck=inverted,
         request_interval=site.settings.health_check_interval,

@@ -30,6 +30,18 @@ from healthcare_dr.infra.region_context import RegionContext
 CREATED: Condition = {"StringEquals": {f"aws:ResourceTag/{MANAGED}": "true"}}
 CREATING: Condition = {"StringEquals": {f"aws:RequestTag/{MANAGED}": "true"}}
 CREATE = ("CreateManagedPrefixList", "CreateNetworkInterface", "CreateRouteTable")
+USE = (
+    "ec2:AssociateRouteTable", "ec2:CreateRoute", "ec2:DeleteManagedPrefixList", "ec2:DeleteNetworkInterface",
+    "ec2:DeleteRouteTable", "ec2:DisassociateRouteTable", "ec2:ModifyManagedPrefixList", "ec2:ModifyVpcEndpoint",
+    "ec2:ReplaceRouteTableAssociation",
+)  # fmt: skip
+NETWORK_CHANGES = (*(f"ec2:{action}" for action in CREATE), "ec2:CreateTags", *USE)
+"""Everything that the disconnection changes."""
+NETWORK_READS = (
+    "ec2:DescribeManagedPrefixLists", "ec2:DescribeNetworkInterfaces", "ec2:DescribeRouteTables",
+    "ec2:DescribeSubnets", "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcPeeringConnections", "ec2:DescribeVpcs",
+)  # fmt: skip
+"""Everything that the disconnection reads and AWS cannot limit to a resource."""
 
 
 def pausing(site: RegionContext) -> Sequence[Statement]:
@@ -74,17 +86,7 @@ def disconnecting(site: RegionContext, placed: Network) -> Sequence[Statement]:
         policy.allow("TagWhatIsCreated", ["ec2:CreateTags"], created, condition=tagging),
         policy.allow(
             "UseAndRemoveCreated",
-            (
-                "ec2:AssociateRouteTable",
-                "ec2:CreateRoute",
-                "ec2:DeleteManagedPrefixList",
-                "ec2:DeleteNetworkInterface",
-                "ec2:DeleteRouteTable",
-                "ec2:DisassociateRouteTable",
-                "ec2:ModifyManagedPrefixList",
-                "ec2:ModifyVpcEndpoint",
-                "ec2:ReplaceRouteTableAssociation",
-            ),
+            USE,
             created,
             condition=CREATED,
         ),
@@ -100,15 +102,7 @@ def disconnecting(site: RegionContext, placed: Network) -> Sequence[Statement]:
         ),
         policy.allow(
             "FindNetwork",
-            (
-                "ec2:DescribeManagedPrefixLists",
-                "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeRouteTables",
-                "ec2:DescribeSubnets",
-                "ec2:DescribeVpcEndpoints",
-                "ec2:DescribeVpcPeeringConnections",
-                "ec2:DescribeVpcs",
-            ),
+            NETWORK_READS,
             "*",
         ),
     )

@@ -1,4 +1,4 @@
-"""The four Lambda functions of a region, their log groups, schedules, event sources and invoke permissions.
+"""The Lambda functions of a region, their log groups, schedules, event sources and invoke permissions.
 
 The bucket's notifications and the tables' streams are declared by the global stack, which finds the functions by their
 names. Functions without clients are invoked without an alias, because a failed invocation is repeated and no caller
@@ -112,7 +112,9 @@ class Functions:
         self, *, role: IamRole, topic: SnsTopic, after: Sequence[ITerraformDependable]
     ) -> LambdaFunction:
         """Create the function, its bucket's invoke permission, its schedule and its failure destination."""
-        function = self.create(CONFIRM_DOCUMENTS, role=role, after=after)
+        function = self.create(
+            CONFIRM_DOCUMENTS, role=role, after=after, clock_bound=self._site.settings.clock_bound_seconds
+        )
         invoke_config.LambdaFunctionEventInvokeConfig(
             self._site.stack,
             "document_confirmation_calls",

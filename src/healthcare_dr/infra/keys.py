@@ -13,6 +13,7 @@ from cdktn_provider_aws.kms_key import KmsKey
 from cdktn_provider_aws.kms_replica_key import KmsReplicaKey
 
 from healthcare_dr.infra import policy
+from healthcare_dr.infra.notifications import keeps_undelivered
 from healthcare_dr.infra.policy import Condition, Statement
 from healthcare_dr.infra.region_context import RegionContext, Sites
 from healthcare_dr.infra.roles import PEER_ROLE, through
@@ -60,6 +61,10 @@ def _key_policy(site: RegionContext, roles: Mapping[str, IamRole]) -> str:
         condition = {"StringEquals": {"kms:CallerAccount": site.account, "kms:ViaService": via(name)}}
         return policy.allow(sid, (*policy.KEY_USE, "kms:CreateGrant"), "*", principal=account, condition=condition)
 
+    def users(sid: str, name: str, *actions: str) -> Statement:
+        condition = {"StringEquals": {"kms:CallerAccount": site.account, "kms:ViaService": via(name)}}
+        return policy.allow(sid, actions, "*", principal=account, condition=condition)
+
     def service(sid: str, name: str, actions: Sequence[str], condition: Condition) -> Statement:
         return policy.allow(sid, actions, "*", principal={"Service": f"{name}.amazonaws.com"}, condition=condition)
 
@@ -98,6 +103,15 @@ def _key_policy(site: RegionContext, roles: Mapping[str, IamRole]) -> str:
             {"StringEquals": {"aws:SourceArn": trail}},
         ),
         policy.allow("TrailReaders", ["kms:Decrypt"], "*", principal=account, condition=trail_objects),
+        *([users("UndeliveredReaders", "sqs", "kms:Decrypt")] if keeps_undelivered(site.settings) else []),
+        *(
+            [
+                role("RelayRole", "relay", "ssm", "sqs"),
+                users("WebhooksParameter", "ssm", "kms:Decrypt", "kms:Encrypt"),
+            ]
+            if site.settings.operations_webhooks
+            else []
+        ),
     )
 
 

@@ -28,6 +28,13 @@ def allow(
     return _statement("Allow", sid, actions, resources, principal, condition)
 
 
+def deny(
+    sid: str, actions: Sequence[str], resources: str | Sequence[str], *, condition: Condition | None = None
+) -> Statement:
+    """Return a statement of an identity's policy that denies actions, whatever another policy allows."""
+    return _statement("Deny", sid, actions, resources, condition=condition)
+
+
 def deny_everyone(
     sid: str, actions: Sequence[str], resources: str | Sequence[str], *, condition: Condition
 ) -> Statement:
@@ -55,6 +62,12 @@ def trust_roles(account: str, roles: Sequence[str]) -> str:
     """
     principal, condition = {"AWS": account_root(account)}, {"ArnEquals": {"aws:PrincipalArn": list(roles)}}
     return document(_statement("Allow", "TrustPeer", ["sts:AssumeRole"], principal=principal, condition=condition))
+
+
+def trust_token(provider: str, condition: Condition) -> str:
+    """Return a trust policy for tokens of an OIDC identity provider, restricted by their claims."""
+    action = ["sts:AssumeRoleWithWebIdentity"]
+    return document(_statement("Allow", "TrustToken", action, principal={"Federated": provider}, condition=condition))
 
 
 def account_root(account: str) -> str:

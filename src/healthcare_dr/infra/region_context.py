@@ -29,7 +29,7 @@ class RegionContext:
     @property
     def names(self) -> Names:
         """The names of the environment."""
-        return Names(self.settings.environment_suffix)
+        return self.settings.names
 
     @property
     def region(self) -> str:

@@ -7,14 +7,14 @@ replaced; and the streams of the tables report each item that was replaced or re
 
 from collections.abc import Mapping
 
-from cdktn import ITerraformDependable
 from cdktn_provider_aws.iam_policy import IamPolicy
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy_attachment import IamRolePolicyAttachment
 
 from healthcare_dr.infra import policy
-from healthcare_dr.infra.policy import Condition
+from healthcare_dr.infra.policy import Condition, Statement
 from healthcare_dr.infra.region_context import RegionContext
+from patient_api.contract.functions import API, CONFIRM_DOCUMENTS, RECONCILE, RELAY, SENTINEL, FunctionSpec
 from patient_api.contract.keys import HEARTBEAT_PARTITION, QUARANTINE_TAG
 
 PEER_ROLE = "documents-peer"
@@ -26,6 +26,7 @@ QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
 ONLY_TO_QUARANTINE: Condition = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
 ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
 READ_AND_ADD = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query")
+WRITE_LOGS = ("logs:CreateLogStream", "logs:PutLogEvents")
 READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 
 
@@ -43,6 +44,7 @@ def api(site: RegionContext, key_arn: str) -> str:
         policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS), f"{site.documents_arn}/*"),
         policy.allow("Key", policy.KEY_USE, key_arn),
         policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn(PEER_ROLE, site.peer_region)),
+        write_logs(site, API),
     )
 
 
@@ -65,6 +67,7 @@ def confirmation(site: RegionContext, key_arn: str) -> str:
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "s3", "sns")),
         policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn(PEER_ROLE, site.peer_region)),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
+        write_logs(site, CONFIRM_DOCUMENTS),
     )
 
 
@@ -81,6 +84,7 @@ def reconciliation(site: RegionContext, key_arn: str) -> str:
         policy.allow("FindStreams", ["dynamodb:ListStreams"], "*"),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "sns")),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
+        write_logs(site, RECONCILE),
     )
 
 
@@ -90,6 +94,18 @@ def sentinel(site: RegionContext, key_arn: str) -> str:
     return policy.document(
         policy.allow("Heartbeats", ("dynamodb:GetItem", "dynamodb:PutItem"), records, condition=ONLY_HEARTBEATS),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb")),
+        write_logs(site, SENTINEL),
+    )
+
+
+def relay(site: RegionContext, key_arn: str) -> str:
+    """Return the policy of the function that posts notifications to webhooks."""
+    parameter = site.regional_arn("ssm", f"parameter/{site.names.of('webhooks')}")
+    return policy.document(
+        policy.allow("Webhooks", ["ssm:GetParameter"], parameter),
+        policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "ssm", "sqs")),
+        policy.allow("Failures", ["sqs:SendMessage"], site.regional_arn("sqs", site.names.of("undelivered"))),
+        write_logs(site, RELAY),
     )
 
 
@@ -108,7 +124,16 @@ def through(site: RegionContext, *services: str) -> Condition:
     return {"StringEquals": {"kms:ViaService": [f"{service}.{site.region}.amazonaws.com" for service in services]}}
 
 
-BASIC_EXECUTION = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+def write_logs(site: RegionContext, function: FunctionSpec) -> Statement:
+    """Return the statement by which Lambda writes a function's log lines.
+
+    AWS's managed policy for it also allows creating log groups: lines that Lambda writes after the group was destroyed
+    would create it again, without key and retention, and the next deployment would fail on it (trap 38).
+    """
+    group = site.names.lambda_log_group(site.names.of(function.name))
+    return policy.allow("Logs", WRITE_LOGS, site.regional_arn("logs", f"log-group:{group}:*"))
+
+
 # A role's name has at most 64 characters, so `confirmation` is shorter than the function's name.
 POLICIES = {
     "patient-api": api,
@@ -116,6 +141,7 @@ POLICIES = {
     "reconciliation": reconciliation,
     "sentinel": sentinel,
     PEER_ROLE: documents_peer,
+    "relay": relay,
 }
 
 
@@ -136,24 +162,18 @@ def roles(site: RegionContext) -> dict[str, IamRole]:
             ),
         )
         for name in POLICIES
+        if name != "relay" or site.settings.operations_webhooks
     }
 
 
-def grant(
-    site: RegionContext, granted: Mapping[str, IamRole], *, key_arn: str
-) -> dict[str, list[ITerraformDependable]]:
-    """Attach its permissions to each role and return the attachments, on which the role's function depends."""
-    attachments: dict[str, list[ITerraformDependable]] = {}
+def grant(site: RegionContext, granted: Mapping[str, IamRole], *, key_arn: str) -> dict[str, IamRolePolicyAttachment]:
+    """Attach its permissions to each role and return the attachment, on which the role's function depends."""
+    attachments: dict[str, IamRolePolicyAttachment] = {}
     for name, role in granted.items():
         identifier = name.replace("-", "_")
         document = POLICIES[name](site, key_arn)
         managed = IamPolicy(site.stack, f"{identifier}_policy", name=site.names.of(name, site.region), policy=document)
-        attachments[name] = [
-            IamRolePolicyAttachment(site.stack, f"{identifier}_permissions", role=role.name, policy_arn=managed.arn)
-        ]
-        if name != PEER_ROLE:
-            basic = "basic_execution" if name == "patient-api" else f"{identifier}_basic_execution"
-            attachments[name].append(
-                IamRolePolicyAttachment(site.stack, basic, role=role.name, policy_arn=BASIC_EXECUTION)
-            )
+        attachments[name] = IamRolePolicyAttachment(
+            site.stack, f"{identifier}_permissions", role=role.name, policy_arn=managed.arn
+        )
     return attachments

@@ -7,10 +7,11 @@ from cdktn import Fn, LocalBackend, S3Backend, TerraformOutput, TerraformStack
 from cdktn_provider_aws.data_aws_apigatewayv2_apis import DataAwsApigatewayv2Apis
 from cdktn_provider_aws.data_aws_caller_identity import DataAwsCallerIdentity
 from cdktn_provider_aws.data_aws_kms_alias import DataAwsKmsAlias
+from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.provider import AwsProvider, AwsProviderDefaultTags
 from constructs import Construct
 
-from healthcare_dr.infra.alarms import MonitoredApi, health_check_alarms, operations_topic, regional_alarms
+from healthcare_dr.infra.alarms import MonitoredApi, health_check_alarms, regional_alarms
 from healthcare_dr.infra.api import patient_api
 from healthcare_dr.infra.dashboards import dashboard
 from healthcare_dr.infra.dns import custom_domain, hosted_zone, region_health, weighted_records
@@ -19,13 +20,14 @@ from healthcare_dr.infra.fault_injection import fault_injection
 from healthcare_dr.infra.functions import FunctionCode, Functions, read_streams
 from healthcare_dr.infra.keys import data_key, index_key
 from healthcare_dr.infra.network import flow_logs, network, peer, security_groups
+from healthcare_dr.infra.notifications import operations_topic, relay_subscription
 from healthcare_dr.infra.region_context import RegionContext, Role
 from healthcare_dr.infra.roles import PEER_ROLE, grant, roles
 from healthcare_dr.infra.tables import audit_table, records_table
 from healthcare_dr.infra.trail import data_event_trail
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from healthcare_dr.settings import ROUTE53_METRICS_REGION, Settings
-from patient_api.contract.functions import FUNCTIONS, RECONCILE
+from patient_api.contract.functions import FUNCTIONS, RECONCILE, RELAY
 
 DEFAULT_TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 PROVIDER_VERSIONS = ">= 5.100, < 7.0"
@@ -68,6 +70,15 @@ class PlatformStack(TerraformStack):
     def _account(self, provider: AwsProvider) -> str:
         return DataAwsCallerIdentity(self, "account", provider=provider).account_id
 
+    def _bound_roles(self, account: str) -> None:
+        """Give every role the permissions boundary of the pipeline, if there is one."""
+        if self._settings.github_repository is None:
+            return
+        name = self._settings.names.of_pipeline("boundary")
+        for child in self.node.find_all():
+            if isinstance(child, IamRole):
+                child.permissions_boundary = f"arn:aws:iam::{account}:policy/{name}"
+
     def _outputs(self, values: dict[str, str]) -> None:
         for name, value in values.items():
             output = TerraformOutput(self, f"output_{name}", value=value)
@@ -109,6 +120,7 @@ class GlobalStack(PlatformStack):
         metrics_site = owner if owner.region == ROUTE53_METRICS_REGION else other
         health_check_alarms(metrics_site, sites, health)
         boards = [dashboard(site, api_id=api_ids[site.role], health=health) for site in sites]
+        self._bound_roles(account)
 
         self._outputs(
             {
@@ -161,22 +173,28 @@ class RegionalStack(PlatformStack):
         topic = operations_topic(site, key)
         functions = Functions(site, code=code, key=key)
         confirming = functions.document_confirmation(
-            role=granted["confirmation"], topic=topic, after=permissions["confirmation"]
+            role=granted["confirmation"], topic=topic, after=[permissions["confirmation"]]
         )
-        reconciling = functions.create(RECONCILE, role=granted["reconciliation"], after=permissions["reconciliation"])
+        reconciling = functions.create(RECONCILE, role=granted["reconciliation"], after=[permissions["reconciliation"]])
         # The API is created after the functions that process its writes, and destroyed before them.
-        after = [*permissions["patient-api"], confirming, reconciling]
+        after = [permissions["patient-api"], confirming, reconciling]
         api = patient_api(site, functions, role=granted["patient-api"], key=key, after=after)
         # The sentinel calls the API. Without one, its first runs would raise alarms.
         watching = functions.sentinel(
-            role=granted["sentinel"], endpoint=api.endpoint(region), after=[*permissions["sentinel"], api.function]
+            role=granted["sentinel"], endpoint=api.endpoint(region), after=[permissions["sentinel"], api.function]
         )
         created = (api.function, confirming, reconciling, watching)
         names = {spec.name: function.function_name for spec, function in zip(FUNCTIONS, created, strict=True)}
         regional_alarms(site, MonitoredApi(api.http.id, names), topic)
+        if settings.operations_webhooks:
+            relaying = functions.create(
+                RELAY, role=granted["relay"], after=[permissions["relay"]], webhooks=site.names.of("webhooks")
+            )
+            relay_subscription(site, topic, relaying)
         data_event_trail(site, key)
         if settings.fault_injection:
             fault_injection(site, placed)
+        self._bound_roles(site.account)
 
         self._outputs(
             {
@@ -197,4 +215,4 @@ class RegionalStack(PlatformStack):
         )
 
 
-__all__ = ["GlobalStack", "RegionalStack"]
+__all__ = ["GlobalStack", "PlatformStack", "RegionalStack"]

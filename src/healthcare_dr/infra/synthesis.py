@@ -1,7 +1,8 @@
-"""From settings to the Terraform JSON of the three stacks."""
+"""From settings to the Terraform JSON of the three stacks, and of the pipeline's stack where one is configured."""
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import node, package
-from healthcare_dr.naming import STACKS
+from healthcare_dr.naming import PIPELINE, STACKS
 from healthcare_dr.settings import Settings
 
 # From these versions on, both lock state in S3 without a table.
@@ -37,11 +38,14 @@ class Synthesis:
 
     def documents(self) -> dict[str, dict[str, Any]]:
         """The Terraform JSON of every stack by its name."""
-        return {stack: self.json(stack) for stack in STACKS}
+        return {stack: self.json(stack) for stack in (*STACKS, PIPELINE) if stack in STACKS or self._exists(stack)}
+
+    def _exists(self, stack: str) -> bool:
+        return (self.folder(stack) / "cdk.tf.json").exists()
 
 
 def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
-    """Synthesize all three stacks into `outdir`.
+    """Synthesize all three stacks into `outdir`, and the pipeline's if `github_repository` is set.
 
     The same settings and code give the same bytes on every machine and for every target.
 
@@ -56,12 +60,16 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
     built = package.build()
     outdir = outdir.absolute()
     outdir.mkdir(parents=True, exist_ok=True)
+    # The toolkit does not remove the stack of an earlier synthesis with other settings.
+    if (outdir / "stacks" / PIPELINE).exists():
+        shutil.rmtree(outdir / "stacks" / PIPELINE)
     with tempfile.TemporaryDirectory(prefix="hdr-package-") as scratch, _errors_of_node():
         # Imported here, because importing them starts Node.
         from cdktn import App
 
         from healthcare_dr.infra.functions import FunctionCode
         from healthcare_dr.infra.lint import check
+        from healthcare_dr.infra.pipeline import PipelineStack
         from healthcare_dr.infra.stacks import GlobalStack, RegionalStack
 
         zipped = Path(scratch) / "patient-api.zip"
@@ -71,6 +79,8 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
         RegionalStack(app, settings, role="primary", code=code)
         RegionalStack(app, settings, role="secondary", code=code)
         GlobalStack(app, settings)
+        if settings.github_repository is not None:
+            PipelineStack(app, settings, repository=settings.github_repository)
         app.synth()
     synthesis = Synthesis(outdir=outdir)
     if findings := check(synthesis.documents(), settings):

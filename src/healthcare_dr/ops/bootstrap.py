@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.naming import Names
 from healthcare_dr.ops.deploy import Deployment
 from healthcare_dr.ops.lifecycle import Lifecycle
 from healthcare_dr.ops.lock import claimed
@@ -27,6 +26,7 @@ from healthcare_dr.ops.terraform.provider_source import prepare_source
 from healthcare_dr.ops.terraform.runner import Terraform
 from healthcare_dr.ops.terraform.state import read_states
 from healthcare_dr.ops.terraform.workspace import is_deployed
+from healthcare_dr.ops.warm_throughput import WarmThroughput
 from healthcare_dr.settings import Settings
 
 # The accepted provider versions of a target, for messages.
@@ -51,7 +51,7 @@ def emulator_of(settings: Settings) -> EmbeddedAws:
     """Return the embedded AWS of this home. Its replication settings are those of this environment."""
     from healthcare_dr.emulator.emulator import Emulator  # slow to import
 
-    names = Names(settings.environment_suffix)
+    names = settings.names
     buckets = (names.documents_bucket(Emulator.account, region) for region in settings.regions)
     return Emulator(
         only=frozenset({names.records_table, names.audit_table, *buckets}),
@@ -82,7 +82,13 @@ def target_of(settings: Settings, name: str) -> Target:
     root = environment_root(settings, name)
     if name == "aws":
         return AwsTarget(settings=settings, root=root, user_environment=os.environ)
-    return EmbeddedTarget(emulator=emulator_of(settings), root=root, user_environment=os.environ)
+    return EmbeddedTarget(
+        emulator=emulator_of(settings),
+        root=root,
+        user_environment=os.environ,
+        endpoints=len(settings.operations_endpoints),
+        webhooks=len(settings.operations_webhooks),
+    )
 
 
 def deployment_of(settings: Settings, target: Target, *, progress: Progress, interrupts: Interrupts) -> Deployment:
@@ -93,8 +99,8 @@ def deployment_of(settings: Settings, target: Target, *, progress: Progress, int
     )
     source = prepare_source(
         terraform=binary,
-        accepts=_accepts(target.name),
-        fitting=FITTING[target.name],
+        accepts=_accepts(target.name, settings),
+        fitting=(settings.provider_version if target.name == "aws" else None) or FITTING[target.name],
         configured=settings.provider_mirror,
         environment=os.environ,
         tools=tools,
@@ -105,10 +111,19 @@ def deployment_of(settings: Settings, target: Target, *, progress: Progress, int
             binary=binary.path,
             environment=target.child_environment() | {"TF_CLI_CONFIG_FILE": str(source.cli_configuration)},
             interrupts=interrupts,
+            secrets=(*target.operations_endpoints(), *target.operations_webhooks()),
         ),
         synthesize=partial(synthesize, settings, check=interrupts.check),
+        domain=settings.names.domain,
         root=environment_root(settings, target.name),
         parallel_init=source.mirror is not None,
+        raise_throughput=WarmThroughput(
+            target=target,
+            names=settings.names,
+            regions=settings.regions,
+            rate=settings.throttle_rate,
+            progress=progress,
+        ).ensure,
         progress=progress,
     )
 
@@ -118,7 +133,7 @@ def status_of(settings: Settings, target: Target) -> Status:
     running = emulator_of(settings).running() if target.name == "embedded" else None
     return read_status(
         target=target,
-        names=Names(settings.environment_suffix),
+        names=settings.names,
         regions=settings.regions,
         states=read_states(target.read_state),
         running=running,
@@ -136,10 +151,10 @@ def outputs_of(settings: Settings, target: Target) -> dict[str, str]:
     return flatten(read_states(target.read_state))
 
 
-def _accepts(target: str) -> Callable[[str], bool]:
+def _accepts(target: str, settings: Settings) -> Callable[[str], bool]:
     """Return a function that accepts the provider versions of a target."""
-    if target == "embedded":
-        return lambda version: version == PROVIDER_VERSION
+    if pinned := PROVIDER_VERSION if target == "embedded" else settings.provider_version:
+        return lambda version: version == pinned
 
     def within(version: str) -> bool:
         numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())

@@ -1,7 +1,8 @@
 """Estimate what a month on AWS costs, by service, from the synthesized stacks and stated traffic.
 
 Three parts add up: what the platform costs while no client calls it, what requests and documents cost, and what drills
-cost. `prices.yaml` contains prices with their source and the assumptions; an operator's file can replace values.
+cost. In addition, the first deployment raises the throughput of the tables, which costs once. `prices.yaml` contains
+prices with their source and the assumptions; an operator's file can replace values.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.capacity import INITIAL, READ, UPDATE, Units, consumed, free_rate, needed
 from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml, read_text
 from healthcare_dr.settings import HEALTH_CHECK_INTERVALS
 from patient_api.contract.functions import (
@@ -35,10 +37,6 @@ DEFAULTS: Final = Path(__file__).with_name("prices.yaml")
 GB: Final = 1e9
 MILLION: Final = 1e6
 REGIONS: Final = 2
-ROUTE_METRICS: Final = 6
-"""Metrics of an HTTP API for each route: 4xx, 5xx, Count, DataProcessed, IntegrationLatency, Latency."""
-CHECKED_ROUTES: Final = 2
-"""`GET /health` and `GET /drain/{region}`."""
 REPLICATION_METRICS: Final = 4
 """Metrics of S3 for each replication rule (S3 User Guide, replication metrics)."""
 LARGEST: Final = 8
@@ -108,15 +106,15 @@ class Traffic:
 class Inventory:
     """What the synthesized stacks contain that costs something.
 
-    `checked_per_second` is the rate of health check requests that one checker sends to all endpoints. `route_metrics`
-    is the number of metrics of a route that is in use, in both regions.
+    `checked_per_second` is the rate of health check requests that one checker sends to all endpoints, and
+    `logged_per_second` the rate of those that are in an access log. `throttle_rate` is the number of requests per
+    second that a region's API admits.
     """
 
     alarms: int
     composite_alarms: int
     dashboards: int
     metrics: int
-    route_metrics: int
     replication_rules: int
     keys: int
     zones: int
@@ -125,9 +123,11 @@ class Inventory:
     fast_checks: int
     latency_checks: int
     checked_per_second: float
+    logged_per_second: float
     fault_actions: int
     access_log_months: float
     function_log_months: float
+    throttle_rate: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +148,14 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The lines of a month without clients, of the stated traffic, of a million requests, and of one drill."""
+    """The lines of a month without clients, of the stated traffic, of a million requests, and of one drill.
+
+    `once` are the lines of the first deployment, which `total` does not include.
+    """
 
     prices: Prices
+    once: tuple[Line, ...]
+    throttle_rate: int
     idle: tuple[Line, ...]
     traffic: tuple[Line, ...]
     million: tuple[Line, ...]
@@ -164,7 +169,13 @@ class Estimate:
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document of the estimate, with every line and the prices."""
-        parts = {"idle": self.idle, "million_requests": self.million, "drill": self.drill, "traffic": self.traffic}
+        parts = {
+            "idle": self.idle,
+            "million_requests": self.million,
+            "drill": self.drill,
+            "traffic": self.traffic,
+            "once": self.once,
+        }
         return {
             "usd_per_month": round(self.total, 2),
             **{
@@ -230,17 +241,14 @@ def inventory(documents: Mapping[str, Mapping[str, Any]]) -> Inventory:
             found.setdefault(kind, []).extend(resources.values())
     checks = found.get("aws_route53_health_check", [])
     probing = [check for check in checks if check["type"] != "CALCULATED"]
+    stages = found.get("aws_apigatewayv2_stage", [])
+    unlogged = tuple(f"/{stage['name']}/" for stage in stages if not stage.get("access_log_settings"))
     kept = {group["name"]: group["retention_in_days"] / DAYS for group in found.get("aws_cloudwatch_log_group", [])}
     return Inventory(
         alarms=len(found.get("aws_cloudwatch_metric_alarm", [])),
         composite_alarms=len(found.get("aws_cloudwatch_composite_alarm", [])),
         dashboards=len(found.get("aws_cloudwatch_dashboard", [])),
         metrics=REGIONS * len(Metric),
-        route_metrics=ROUTE_METRICS
-        * sum(
-            bool(stage.get("default_route_settings", {}).get("detailed_metrics_enabled"))
-            for stage in found.get("aws_apigatewayv2_stage", [])
-        ),
         replication_rules=len(found.get("aws_s3_bucket_replication_configuration", [])),
         keys=len(found.get("aws_kms_key", [])) + len(found.get("aws_kms_replica_key", [])),
         zones=len(found.get("aws_route53_zone", [])),
@@ -249,11 +257,21 @@ def inventory(documents: Mapping[str, Mapping[str, Any]]) -> Inventory:
         fast_checks=sum(check["request_interval"] == FAST for check in probing),
         latency_checks=sum(bool(check.get("measure_latency")) for check in probing),
         checked_per_second=sum(1 / check["request_interval"] for check in probing),
+        logged_per_second=sum(
+            1 / check["request_interval"] for check in probing if not check["resource_path"].startswith(unlogged)
+        ),
         fault_actions=max(
             (len(template["action"]) for template in found.get("aws_fis_experiment_template", [])), default=0
         ),
         access_log_months=max((months for name, months in kept.items() if "/access-" in name), default=0),
         function_log_months=max((months for name, months in kept.items() if "/lambda/" in name), default=0),
+        throttle_rate=max(
+            (
+                int(stage.get("default_route_settings", {}).get("throttling_rate_limit", 0))
+                for stage in found.get("aws_apigatewayv2_stage", [])
+            ),
+            default=0,
+        ),
     )
 
 
@@ -261,12 +279,19 @@ def estimate(documents: Mapping[str, Mapping[str, Any]], traffic: Traffic, price
     """Estimate a month of the synthesized stacks with this traffic."""
     found = inventory(documents)
     idle = _idle(found, prices)
-    slowed = found.checked_per_second * FAST / max(HEALTH_CHECK_INTERVALS)
-    slower = replace(found, checked_per_second=slowed, fast_checks=0)
+    slowdown = FAST / max(HEALTH_CHECK_INTERVALS)
+    slower = replace(
+        found,
+        checked_per_second=found.checked_per_second * slowdown,
+        logged_per_second=found.logged_per_second * slowdown,
+        fast_checks=0,
+    )
     drill = _drill(found, prices)
     return Estimate(
         prices=prices,
         idle=idle,
+        once=_once(found, prices),
+        throttle_rate=found.throttle_rate,
         traffic=(
             *_traffic(found, traffic, prices),
             *(replace(line, quantity=line.quantity * traffic.drills, what=f"drills: {line.what}") for line in drill),
@@ -277,9 +302,33 @@ def estimate(documents: Mapping[str, Mapping[str, Any]], traffic: Traffic, price
     )
 
 
+def price_of_increase(before: Units, after: Units, prices: Prices) -> float:
+    """Return what DynamoDB charges once, in US dollars, for more warm throughput of a table or index in one region."""
+    return usd(_increase(before, after, prices))
+
+
+def _increase(before: Units, after: Units, prices: Prices, regions: int = 1) -> tuple[Line, ...]:
+    reads, writes = (after.read - before.read) * regions, (after.write - before.write) * regions
+    return _lines(
+        prices,
+        ("DynamoDB", "read units of warm throughput", reads, "dynamodb_warm_read_unit"),
+        ("DynamoDB", "write units of warm throughput", writes, "dynamodb_warm_write_unit"),
+    )
+
+
+def _once(found: Inventory, prices: Prices) -> tuple[Line, ...]:
+    """Return the increase from new tables to what the API's rate requires, in both regions."""
+    wanted = needed(found.throttle_rate).values()
+    before = Units(read=INITIAL.read * len(wanted), write=INITIAL.write * len(wanted))
+    after = Units(read=sum(units.read for units in wanted), write=sum(units.write for units in wanted))
+    return _increase(before, after, prices, REGIONS)
+
+
 def _idle(found: Inventory, prices: Prices) -> tuple[Line, ...]:
     value = prices.value
-    checks = found.checked_per_second * value("checkers") * MONTH_SECONDS
+    checks, logged = (
+        rate * value("checkers") * MONTH_SECONDS for rate in (found.checked_per_second, found.logged_per_second)
+    )
     probes = MONTH_SECONDS / HEALTH_SECONDS * REGIONS * value("containers")
     flags = MONTH_SECONDS / DRAIN_FLAG_SECONDS * REGIONS * value("containers")
     beats = MONTH_SECONDS / SENTINEL_INTERVAL_SECONDS * REGIONS
@@ -310,9 +359,8 @@ def _idle(found: Inventory, prices: Prices) -> tuple[Line, ...]:
         ("CloudWatch", "composite alarms", found.composite_alarms, "cloudwatch_composite_alarm"),
         ("CloudWatch", "dashboards", found.dashboards, "cloudwatch_dashboard"),
         ("CloudWatch", "metrics of the functions", found.metrics, "cloudwatch_metric"),
-        ("CloudWatch", "metrics of health check routes", found.route_metrics * CHECKED_ROUTES, "cloudwatch_metric"),
         ("CloudWatch", "metrics of replication", found.replication_rules * REPLICATION_METRICS, "cloudwatch_metric"),
-        *_logs(found, prices, checks),
+        *_logs(found, prices, checks, logged),
     )
 
 
@@ -320,7 +368,7 @@ def _traffic(found: Inventory, traffic: Traffic, prices: Prices) -> tuple[Line, 
     value = prices.value
     writes = traffic.requests * traffic.write_share
     reads = traffic.requests - writes
-    units = writes * value("write_units") + reads * value("audit_units")
+    units = writes * consumed(UPDATE).write + reads * consumed(READ).write
     called = traffic.requests * _gb_seconds(API, value("request_ms"))
     calls = writes * value("write_calls") + reads * value("read_calls")
     # Only versions and heartbeats pass the filter of the stream.
@@ -339,7 +387,7 @@ def _traffic(found: Inventory, traffic: Traffic, prices: Prices) -> tuple[Line, 
         ("Lambda", "requests", traffic.requests / MILLION, "lambda_requests"),
         ("Lambda", "their duration", called / MILLION, "lambda_gb_seconds"),
         ("Lambda", "reconciliation, in both regions", streamed / MILLION, "lambda_gb_seconds"),
-        ("DynamoDB", "reads", reads * value("read_units") / MILLION, "dynamodb_read_units"),
+        ("DynamoDB", "reads", reads * consumed(READ).read / MILLION, "dynamodb_read_units"),
         ("DynamoDB", "writes, in both regions", units * REGIONS / MILLION, "dynamodb_write_units"),
         ("DynamoDB", "storage, in both regions", stored, "dynamodb_gb_month"),
         ("DynamoDB", "point-in-time recovery, in both regions", stored, "dynamodb_recovery_gb_month"),
@@ -352,7 +400,7 @@ def _traffic(found: Inventory, traffic: Traffic, prices: Prices) -> tuple[Line, 
         ("Data transfer", "between the regions", replicated, "transfer_between_regions_gb"),
         ("Data transfer", "to clients", answered, "transfer_to_internet_gb"),
         ("Route 53", "queries", queries, "route53_queries"),
-        *_logs(found, prices, traffic.requests),
+        *_logs(found, prices, traffic.requests, traffic.requests),
     )
 
 
@@ -363,12 +411,12 @@ def _drill(found: Inventory, prices: Prices) -> tuple[Line, ...]:
     return (*faults, *_traffic(found, sent, prices))
 
 
-def _logs(found: Inventory, prices: Prices, calls: float) -> Iterator[tuple[str, str, float, str]]:
-    for what, name, months in (
-        ("access log", "access_log_bytes", found.access_log_months),
-        ("log of the function", "function_log_bytes", found.function_log_months),
+def _logs(found: Inventory, prices: Prices, calls: float, accesses: float) -> Iterator[tuple[str, str, float, str]]:
+    for what, name, lines, months in (
+        ("access log", "access_log_bytes", accesses, found.access_log_months),
+        ("log of the function", "function_log_bytes", calls, found.function_log_months),
     ):
-        size = calls * prices.value(name) / GB
+        size = lines * prices.value(name) / GB
         yield "CloudWatch", what, size, "cloudwatch_log_gb"
         yield "CloudWatch", f"{what}, kept {months:.0f} months", size * months, "cloudwatch_log_gb_month"
 
@@ -408,7 +456,13 @@ def print_estimate(console: Console, found: Estimate) -> None:
     console.print(table)
     console.print(f"This month: ${found.total:,.2f} (idle and this traffic).", highlight=False)
     for setting, difference in found.settings.items():
-        console.print(f"{setting} changes the idle cost by ${difference:+,.2f}.", highlight=False)
+        changes = "lowers" if difference < 0 else "raises"
+        console.print(f"{setting} {changes} the idle cost by ${abs(difference):,.2f}.", highlight=False)
+    console.print(
+        f"Once, at the first deployment: ${usd(found.once):,.2f} for the warm throughput that "
+        f"HDR_THROTTLE_RATE={found.throttle_rate} requires; nothing at a rate of up to {free_rate()}.",
+        highlight=False,
+    )
     most = sorted((*found.idle, *found.traffic), key=lambda line: -line.usd)[:LARGEST]
     for line in most:
         console.print(

@@ -15,16 +15,20 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.naming import GLOBAL, STACKS
+from healthcare_dr.naming import GLOBAL, PIPELINE, STACKS
 from healthcare_dr.ops.ports import REGIONAL, Progress, Synthesize, Target
 from healthcare_dr.ops.terraform.events import ChangeSummary, Event, ResourceEvent
-from healthcare_dr.ops.terraform.runner import Plan, Terraform, resource_events
-from healthcare_dr.ops.terraform.state import StackState, read_states
+from healthcare_dr.ops.terraform.protection import DestructionGuard, ProtectedChange
+from healthcare_dr.ops.terraform.runner import PeeringInactiveError, Plan, Terraform, resource_events
+from healthcare_dr.ops.terraform.state import StackState, read_settled, read_states
 from healthcare_dr.ops.terraform.workspace import Workspace
+from healthcare_dr.ops.warm_throughput import Approve, approve_increase
+from healthcare_dr.settings import ROUTE53_METRICS_REGION
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -140,23 +144,27 @@ class Deployment:
     target: Target
     terraform: Terraform
     synthesize: Synthesize
+    domain: str
+    """The name of the hosted zone."""
     root: Path
     parallel_init: bool
     """False if the provider is downloaded into a cache, which concurrent runs of Terraform cannot share safely."""
+    raise_throughput: Callable[[Approve], None]
+    """Raises the warm throughput of the deployed tables, which Terraform's provider cannot: `WarmThroughput.ensure`."""
     progress: Progress
 
     def states(self) -> dict[str, StackState]:
         """Return the current state of each stack."""
         return read_states(self.target.read_state)
 
-    def prepare(self) -> dict[str, Workspace]:
+    def prepare(self, stacks: Sequence[str] = STACKS) -> dict[str, Workspace]:
         """Synthesize, fill the workspaces, and initialize those that changed, without requests to AWS."""
-        self.progress.say("Synthesizing the three stacks")
+        self.progress.say(f"Synthesizing {'the three stacks' if stacks == STACKS else ', '.join(stacks)}")
         synthesized = self.root / "synth"
         shutil.rmtree(synthesized, ignore_errors=True)
         synthesized.mkdir(parents=True)
         self.synthesize(synthesized)
-        workspaces = [Workspace(root=self.root, stack=stack) for stack in STACKS]
+        workspaces = [Workspace(root=self.root, stack=stack) for stack in stacks]
         for workspace in workspaces:
             workspace.prepare(synthesized / "stacks" / workspace.stack, self.target.override(workspace.stack))
         self._initialize([workspace for workspace in workspaces if not workspace.initialized(*self._init_inputs())])
@@ -169,6 +177,8 @@ class Deployment:
     def plan(self) -> list[Plan]:
         """Return plans of all stacks that can be planned: of the global one if both regional stacks exist."""
         self.target.preflight()
+        self._require_no_other_zone()
+        self._check_quotas(required=False)
         workspaces = self.prepare()
         stacks = list(REGIONAL)
         if all(self.states()[stack].deployed for stack in REGIONAL):
@@ -181,34 +191,67 @@ class Deployment:
         """Return the saved plans in Terraform's JSON, by stack."""
         return {plan.stack: self.terraform.show_plan(Workspace(root=self.root, stack=plan.stack)) for plan in plans}
 
-    def deploy(self, confirm: Confirm | None, *, prepared: dict[str, Workspace] | None = None) -> Changes:
-        """Create or update all three stacks. The same call continues after a failure or an interruption.
+    def deploy(
+        self,
+        confirm: Confirm | None,
+        *,
+        approve: Approve = approve_increase,
+        allow_destroy: Collection[str] = (),
+        prepared: dict[str, Workspace] | None = None,
+    ) -> Changes:
+        """Create or update all three stacks, then raise the throughput of the tables.
+
+        The same call continues after a failure or an interruption.
 
         Args:
             confirm: decides on each group of plans; None approves all, and deploys the stacks of a first deployment
                 concurrently.
+            approve: decides on the increase of the tables' throughput, which AWS charges for once.
+            allow_destroy: addresses of protected resources that the plans may destroy. No approval replaces them. Those
+                that an earlier call has destroyed are reported.
             prepared: the result of `prepare`, if it was called already.
 
         Raises:
-            DeploymentError: a step failed or was not confirmed; completed changes are in the state.
+            DeploymentError: a step failed or was not confirmed, or a plan destroys a protected resource that
+                `allow_destroy` does not contain, or this contains what is not a resource; completed changes are in the
+                state.
         """
         self.target.preflight()
-        workspaces = prepared or self.prepare()
+        self._require_no_other_zone()
+        # What is deployed must stay deployable, whatever its quotas are.
+        self._check_quotas(required=not any(state.deployed for state in self.states().values()))
+        changes = self._deploy_stacks(confirm, allow_destroy, prepared or self.prepare())
+        self.raise_throughput(approve)
+        return changes
+
+    def _deploy_stacks(
+        self, confirm: Confirm | None, allow_destroy: Collection[str], workspaces: dict[str, Workspace]
+    ) -> Changes:
+        states = self.states()
+        guard = DestructionGuard(allow_destroy, self.progress, existing=_addresses(states, workspaces))
         if confirm is None:
-            if not any(state.deployed for state in self.states().values()):
+            if not any(state.deployed for state in states.values()):
+                guard.check(())
                 return self._deploy_first(workspaces)
             confirm = approve_all
         plans = self._first_plans(workspaces)
         regional = [plan for plan in plans if plan.stack in REGIONAL]
         spanning = [plan for plan in plans if plan.stack == GLOBAL]
+        replanned = not spanning or any(plan.pending for plan in regional)
+        guard.check(_protected(plans), planned_later={GLOBAL} if replanned and states[GLOBAL].deployed else ())
         self._carry_out(regional, workspaces, confirm, "deployed")
-        if not spanning or any(plan.pending for plan in regional):
+        if replanned:
             spanning = self._plan([workspaces[GLOBAL]])
+            guard.check(_protected(spanning))
         self._carry_out(spanning, workspaces, confirm, "deployed")
         return Changes.of([*regional, *spanning])
 
-    def destroy(self, confirm: Confirm) -> Changes:
+    def destroy(self, confirm: Confirm | None) -> Changes:
         """Destroy all resources in the states, the global stack first.
+
+        Args:
+            confirm: decides on the plans of all stacks, which state what is lost; None approves without inspecting
+                them.
 
         Raises:
             DeploymentError: a step failed or was not confirmed; the remaining resources are in the state.
@@ -219,12 +262,67 @@ class Deployment:
             self.progress.say("Nothing is deployed")
             return Changes()
         workspaces = self.prepare()
-        plans = self._plan([workspaces[stack] for stack in left], destroy=True)
-        if not confirm([plan for plan in plans if plan.pending]):
+        plans = self._plan([workspaces[stack] for stack in left], destroy=True, inspect=confirm is not None)
+        if confirm is not None and not confirm([plan for plan in plans if plan.pending]):
             raise DeploymentError("not confirmed: nothing was destroyed")
         for group in ((GLOBAL,), REGIONAL):
             chosen = [plan for plan in plans if plan.stack in group]
             self._carry_out(chosen, workspaces, approve_all, "destroyed")
+        return Changes.of(plans)
+
+    def _require_no_other_zone(self) -> None:
+        """Refuse a domain that has a hosted zone of another owner in the account.
+
+        Route 53 allows several zones of one name, but a parent zone delegates to one of them, and the records of the
+        others have no effect.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if self.domain in _zone_names(self.states()[GLOBAL]):
+            return
+        try:
+            # Sorted from this name on.
+            found = self.target.client("route53", ROUTE53_METRICS_REGION).list_hosted_zones_by_name(DNSName=self.domain)
+        except (BotoCoreError, ClientError) as error:
+            text = " ".join(str(error).split())
+            raise DeploymentError(f"the hosted zones of the account cannot be read: {text}") from error
+        for zone in found["HostedZones"]:
+            if zone["Name"].rstrip(".") == self.domain and not zone.get("Config", {}).get("PrivateZone"):
+                raise DeploymentError(
+                    f"the account already has a hosted zone {self.domain} ({zone['Id'].removeprefix('/hostedzone/')}), "
+                    "which this environment did not create, and clients would query only one of the two: set "
+                    "HDR_DOMAIN to a subdomain that has no zone, or delete that zone if nothing uses it"
+                )
+
+    def _check_quotas(self, *, required: bool) -> None:
+        for warning in self.target.check_quotas(required=required):
+            self.progress.say(f"warning: {warning}")
+
+    def deploy_pipeline(self, confirm: Confirm) -> Changes:
+        """Create or update the roles of the deployment pipeline, a stack of its own. The three stacks stay as they are.
+
+        Raises:
+            DeploymentError: a step failed or was not confirmed.
+        """
+        self.target.preflight()
+        return self._carry_out_pipeline(confirm, "deployed", destroy=False)
+
+    def destroy_pipeline(self, confirm: Confirm) -> Changes:
+        """Destroy the roles of the deployment pipeline. IAM keeps a boundary that roles of the three stacks have.
+
+        Raises:
+            DeploymentError: a step failed or was not confirmed.
+        """
+        self.target.preflight()
+        if not read_settled(PIPELINE, partial(self.target.read_state, PIPELINE)).deployed:
+            self.progress.say("Nothing is deployed")
+            return Changes()
+        return self._carry_out_pipeline(confirm, "destroyed", destroy=True)
+
+    def _carry_out_pipeline(self, confirm: Confirm, verb: str, *, destroy: bool) -> Changes:
+        workspaces = self.prepare((PIPELINE,))
+        plans = self._plan([workspaces[PIPELINE]], destroy=destroy)
+        self._carry_out(plans, workspaces, confirm, verb)
         return Changes.of(plans)
 
     def _init_inputs(self) -> tuple[str, ...]:
@@ -263,7 +361,7 @@ class Deployment:
         return self._plan([workspaces[stack] for stack in REGIONAL])
 
     def _deploy_first(self, workspaces: dict[str, Workspace]) -> Changes:
-        """Create all three stacks concurrently."""
+        """Create all three stacks concurrently. No state contains a resource, so nothing can be destroyed."""
         self.target.remember()
         regions = RegionalProgress()
 
@@ -296,10 +394,10 @@ class Deployment:
             self._apply(plan, workspaces[GLOBAL], "deployed")
         return plan.add
 
-    def _plan(self, workspaces: Sequence[Workspace], *, destroy: bool = False) -> list[Plan]:
+    def _plan(self, workspaces: Sequence[Workspace], *, destroy: bool = False, inspect: bool = True) -> list[Plan]:
         def plan(workspace: Workspace) -> Plan:
             self.progress.begin(workspace.stack, "planning")
-            planned = self.terraform.plan(workspace, destroy=destroy)
+            planned = self.terraform.plan(workspace, destroy=destroy, inspect=inspect)
             numbers = f"{planned.add} to add, {planned.change} to change, {planned.remove} to destroy"
             self.progress.end(workspace.stack, numbers if planned.pending else "up to date")
             return planned
@@ -316,10 +414,60 @@ class Deployment:
         run_concurrently(lambda plan: self._apply(plan, workspaces[plan.stack], verb), pending)
 
     def _apply(self, plan: Plan, workspace: Workspace, verb: str) -> None:
+        """Apply a saved plan; plan and apply the rest once more if only a peering connection was not active yet."""
+        try:
+            self._apply_once(plan, workspace)
+        except PeeringInactiveError:
+            self.progress.say(f"{plan.stack}: the peering connection was not active yet: repeating what is left")
+            # The plan refreshes the whole stack, which gives the connection the time that it needs.
+            (rest,) = self._plan([workspace], destroy=plan.destroys)
+            if not _is_part_of(rest, plan):
+                raise
+            self._apply_once(rest, workspace)
+        self.progress.end(plan.stack, verb)
+
+    def _apply_once(self, plan: Plan, workspace: Workspace) -> None:
         self.progress.begin(plan.stack, "destroying" if plan.destroys else "applying")
         follow = _Follower(self.progress, plan.stack, total=plan.add + plan.change + plan.remove)
         self.terraform.apply(workspace, listen=follow)
-        self.progress.end(plan.stack, verb)
+
+
+def _protected(plans: Sequence[Plan]) -> list[ProtectedChange]:
+    return [change for plan in plans for change in plan.protected]
+
+
+def _addresses(states: Mapping[str, StackState], workspaces: Mapping[str, Workspace]) -> set[str]:
+    """Return the addresses of the managed resources in the states and in the configuration, with their stacks."""
+    deployed = {
+        f"{stack}:{resource.get('type')}.{resource.get('name')}"
+        for stack, state in states.items()
+        for resource in state.document.get("resources") or ()
+        if resource.get("mode") == "managed"
+    }
+    configured = {
+        f"{stack}:{kind}.{name}"
+        for stack, workspace in workspaces.items()
+        for kind, named in workspace.configuration().get("resource", {}).items()
+        for name in named
+    }
+    return deployed | configured
+
+
+def _is_part_of(rest: Plan, approved: Plan) -> bool:
+    """Return whether a plan changes only resources of an approved plan, and destroys nothing else that is protected."""
+    left, known = ({change.address for change in plan.changes} for plan in (rest, approved))
+    lost, allowed = ({change.address for change in plan.protected} for plan in (rest, approved))
+    return left <= known and lost <= allowed
+
+
+def _zone_names(state: StackState) -> set[str]:
+    """Return the names of the hosted zones in a state."""
+    return {
+        str((instance.get("attributes") or {}).get("name"))
+        for resource in state.document.get("resources") or ()
+        if resource.get("type") == "aws_route53_zone" and resource.get("mode") == "managed"
+        for instance in resource.get("instances") or ()
+    }
 
 
 class _Follower:

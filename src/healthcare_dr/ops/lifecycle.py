@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.deploy import Changes, Deployment, approve_all
+from healthcare_dr.ops.deploy import Changes, Deployment
 from healthcare_dr.ops.http import https_client
 from healthcare_dr.ops.lock import LockedError, claimed
 from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
@@ -191,7 +191,7 @@ class Lifecycle:
                     self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
                 self.emulator.start()
         if deployed:
-            changes = self.deployment().destroy(approve_all)
+            changes = self.deployment().destroy(None)
         else:
             self.progress.say("Nothing is deployed")
             changes = Changes()

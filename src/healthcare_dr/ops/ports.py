@@ -47,6 +47,13 @@ class Target(Protocol):
     def preflight(self) -> None:
         """Check the target before it is used. Raises DeploymentError if it is unusable or the wrong account."""
 
+    def check_quotas(self, *, required: bool) -> list[str]:
+        """Return warnings about quotas that are lower than the load that each region's API admits.
+
+        Raises:
+            DeploymentError: they are too low for the sustained load and `required`, or a region does not respond.
+        """
+
     def remember(self) -> None:
         """Record the account before something is changed, so that a later preflight rejects another account."""
 
@@ -70,6 +77,12 @@ class Target(Protocol):
 
     def issuer(self) -> str:
         """Return the issuer that the APIs trust; empty if they require IAM signatures."""
+
+    def operations_endpoints(self) -> tuple[str, ...]:
+        """Return the secret addresses of the HTTPS endpoints that are subscribed to the topics of both regions."""
+
+    def operations_webhooks(self) -> tuple[str, ...]:
+        """Return the secret addresses of the webhooks to which a function of each region posts notifications."""
 
     def ca_bundle(self) -> Path | None:
         """Return the authority to trust for `api_url`; None if it is a public one."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS, Names
+from healthcare_dr.naming import GLOBAL, PIPELINE, PRIMARY, SECONDARY, STACKS, Names
 from healthcare_dr.ops.http import Probe, api_prober
 from healthcare_dr.ops.ports import REGIONAL, Target
-from healthcare_dr.ops.terraform.state import StackState
+from healthcare_dr.ops.terraform.state import StackState, read_settled
 
 Health = Literal["healthy", "unhealthy", "unreachable", "not deployed"]
 Drain = Literal["serving", "draining", "unknown"]
@@ -181,3 +181,9 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     return json.dumps(value, sort_keys=True)
+
+
+def pipeline_variables(target: Target) -> dict[str, str]:
+    """Return the variables of the repository that the workflow reads, from the outputs of the pipeline's stack."""
+    outputs = read_settled(PIPELINE, lambda: target.read_state(PIPELINE)).outputs
+    return {f"HDR_{name.upper()}": str(outputs[name]) for name in sorted(outputs) if name.endswith("_role_arn")}

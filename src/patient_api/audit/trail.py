@@ -13,8 +13,8 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from patient_api.aws import DynamoDB, translated
-from patient_api.contract.audit import SHARDS, AuditEvent, event_of, hour_partition, item_of, record_partition
-from patient_api.contract.keys import PATIENT, RECORD_INDEX
+from patient_api.contract.audit import SHARDS, AuditEvent, event_of, hour_partition, item_of, patient_partition
+from patient_api.contract.keys import RECORD_INDEX
 from patient_api.errors import StorageFault
 
 Entry = tuple[str, AuditEvent]
@@ -29,14 +29,16 @@ class AuditTrail:
         self._table = table
 
     def put(self, event: AuditEvent) -> None:
-        """Write one event."""
+        """Write one event. An equal one, which an attempt without a response has written, counts as this one."""
+        request = self.put_request(event)
         with translated("PutItem"):
             try:
-                self._client.put_item(**self.put_request(event))
+                self._client.put_item(**request, ReturnValuesOnConditionCheckFailure="ALL_OLD")
             except ClientError as error:
-                # Ids are unique, so the item is this one, written by an attempt whose response was lost.
                 if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                     raise
+                if error.response.get("Item") != request["Item"]:
+                    raise StorageFault(operation="PutItem", code="OtherEvent") from None
 
     def put_all(self, events: Sequence[AuditEvent]) -> None:
         """Write up to 100 events, all or none."""
@@ -72,7 +74,7 @@ class AuditLog:
         """Return up to `limit` events about any of the patients."""
         # `record` is a reserved word of DynamoDB.
         index = {"IndexName": RECORD_INDEX, "ExpressionAttributeNames": {"#record": "record"}}
-        partitions = [record_partition(tenant, f"{PATIENT}/{id}") for id in ids]
+        partitions = [patient_partition(tenant, id) for id in ids]
         return self._newest("#record = :partition", partitions, index, low, before, limit)
 
     def of_hour(self, tenant: str, hour: str, *, low: str, before: str, limit: int) -> Sequence[Entry]:

@@ -1,6 +1,8 @@
 """Audit events and their items in the audit table.
 
-Items are spread over 16 partitions per tenant and hour, so that writers do not share one partition's throughput.
+No key is hot at the limit of the API's own requests (docs/capacity.md): the items of a tenant and hour are spread over
+`SHARDS` partitions, and the index `by-record` contains only the events about a patient. An event about no patient, such
+as a search without results, would otherwise share one key of the index with all others of its tenant.
 """
 
 from collections.abc import Mapping
@@ -11,9 +13,10 @@ from http import HTTPStatus
 from typing import Any, Final
 from zlib import crc32
 
-from patient_api.contract.keys import instant
+from patient_api.contract.keys import PATIENT, instant
 
-SHARDS: Final = 16
+SHARDS: Final = 32
+"""Partitions for each tenant and hour."""
 
 
 class Action(StrEnum):
@@ -36,10 +39,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """One access to a record: by whom, from where, when, and with which outcome. It contains no patient data.
+    """One access to a record: by whom, from where, when, and with which outcome.
+
+    It contains the id of the record, and none of its values.
 
     Attributes:
-        at: the time of the access, in UTC.
+        at: the time of the access, in UTC; for a request, when the gateway received it.
         record: `Patient/<id>`, or the type alone when the request names no valid id.
         interaction: the FHIR code of the interaction, such as `vread`.
         entity: the resource that was accessed, such as `DocumentReference/<id>`, where it is not the patient itself.
@@ -68,6 +73,7 @@ class AuditEvent:
 
 
 Item = dict[str, dict[str, str]]
+_PATIENT_PREFIX: Final = f"{PATIENT}/"
 # Attributes with other names or forms than the fields of an event.
 _CONVERTED: Final = frozenset({"id", "at", "record", "status"})
 _TEXTS: Final = tuple(field.name for field in fields(AuditEvent) if field.name not in _CONVERTED)
@@ -80,18 +86,21 @@ def hour_partition(tenant: str, hour: str, shard: int) -> str:
     return f"{tenant}#{hour}#{shard:02d}"
 
 
-def record_partition(tenant: str, record: str) -> str:
-    """Return the partition of the index `by-record` for a record, such as `Patient/<id>`."""
-    return f"{tenant}#{record}"
+def patient_partition(tenant: str, id: str) -> str:
+    """Return the partition of the index `by-record` that lists the events about a patient."""
+    return f"{tenant}#{_PATIENT_PREFIX}{id}"
 
 
 def item_of(event: AuditEvent) -> Item:
     """Return the item of an event."""
     at = instant(event.at)
+    about_patient = event.record.startswith(_PATIENT_PREFIX)
     texts = {
         "pk": hour_partition(event.tenant, at[:13], crc32(event.id.encode()) % SHARDS),
         "sk": f"{at}#{event.id}",
-        "record": record_partition(event.tenant, event.record),
+        # The key of the index, which does not contain items without it.
+        "record": f"{event.tenant}#{event.record}" if about_patient else None,
+        "target": None if about_patient else event.record,
         "at": at,
         "event": event.id,
         **{name: getattr(event, name) for name in _TEXTS},
@@ -108,7 +117,7 @@ def event_of(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
             id=text["event"],
             at=datetime.fromisoformat(text["at"]),
             action=Action(text["action"]),
-            record=text["record"].partition("#")[2],
+            record=text["record"].partition("#")[2] if "record" in text else text["target"],
             outcome=Outcome(text["outcome"]),
             status=HTTPStatus(int(item["status"]["N"])),
             **{name: text[name] for name in _REQUIRED},

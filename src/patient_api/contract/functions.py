@@ -1,4 +1,4 @@
-"""The four functions of a region: names, entry points, sizes and environment variables."""
+"""The functions of a region: names, entry points, sizes and environment variables."""
 
 import json
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ API: Final = FunctionSpec(
     memory_mb=3072,
     timeout_seconds=30,
     published=True,
-    variables=("tenant_claim", "issuer", "cors"),
+    variables=("tenant_claim", "issuer", "cors", "clock_bound"),
 )
 CONFIRM_DOCUMENTS: Final = FunctionSpec(
     name="document-confirmation",
@@ -46,6 +46,7 @@ CONFIRM_DOCUMENTS: Final = FunctionSpec(
     # 1769 MB come with one whole vCPU, and documents of up to 5 GB are hashed.
     memory_mb=1769,
     timeout_seconds=900,
+    variables=("clock_bound",),
 )
 RECONCILE: Final = FunctionSpec(
     name="reconciliation",
@@ -63,13 +64,27 @@ SENTINEL: Final = FunctionSpec(
     timeout_seconds=45,
     variables=("endpoint",),
 )
+RELAY: Final = FunctionSpec(
+    name="notification-relay",
+    handler="patient_api.handlers.relay_notifications.handler",
+    description="Posts the notifications of the region's topic to webhooks",
+    memory_mb=512,
+    # Two attempts, all webhooks at the same time, and the parameter. An attempt takes seven seconds; a host with
+    # several addresses that do not respond takes three seconds for each of them.
+    timeout_seconds=90,
+    variables=("webhooks",),
+)
+"""Deployed only if webhooks are configured."""
 SENTINEL_INTERVAL_SECONDS: Final = 60
 """How often a schedule invokes the sentinel. The limit of a heartbeat's age depends on it."""
 HEALTH_SECONDS: Final = 5.0
 """How long the API's containers reuse a health report."""
+CLOCK_BOUND_SECONDS: Final = 5
+"""By how much the clock of a function that issues versions may differ from DynamoDB's, unless a setting changes it."""
 DRAIN_FLAG_SECONDS: Final = 3.0
 """How long the API's containers reuse a drain flag that they have read."""
 FUNCTIONS: Final = (API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL)
+"""The functions of every region."""
 
 API_ALIAS: Final = "live"
 """The alias of the API's published version that API Gateway invokes."""
@@ -88,8 +103,10 @@ class Environment:
         issuer: of the clients' tokens; empty where clients sign with IAM credentials.
         tenant_claim: the claim of a token that names its tenant.
         endpoint: the base address of the region's own API.
+        webhooks: the name of the parameter with the addresses of webhooks, one in each line.
+        clock_bound: the seconds by which the function's clock may differ from DynamoDB's when it issues a version.
 
-    The last four are None in functions that do not have them.
+    The last six are None in functions that do not have them.
     """
 
     region: str
@@ -106,19 +123,25 @@ class Environment:
     issuer: str | None = None
     tenant_claim: str | None = None
     endpoint: str | None = None
+    webhooks: str | None = None
+    clock_bound: int | None = None
 
     @classmethod
     def of(cls, variables: Mapping[str, str], function: FunctionSpec) -> Self:
         """Return the environment of `function`. Raises KeyError with the name of a variable that is not set."""
         values = {name: variables[VARIABLES[name]] for name in (*COMMON_VARIABLES, *function.variables)}
-        cors = values.pop("cors", None)
-        return cls(**values, cors=None if cors is None else cors == "true")
+        cors, bound = values.pop("cors", None), values.pop("clock_bound", None)
+        return cls(
+            **values,
+            cors=None if cors is None else cors == "true",
+            clock_bound=None if bound is None else int(bound),
+        )
 
     def variables(self) -> dict[str, str]:
         """Return the variables to set. The region is not among them: Lambda reserves its name."""
         values = {name: getattr(self, name) for name in VARIABLES if name != "region"}
         values["cors"] = None if self.cors is None else str(self.cors).lower()
-        return {VARIABLES[name]: value for name, value in values.items() if value is not None}
+        return {VARIABLES[name]: str(value) for name, value in values.items() if value is not None}
 
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -136,6 +159,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "issuer": "OIDC_ISSUER",
     "tenant_claim": "TENANT_CLAIM",
     "endpoint": "ENDPOINT",
+    "webhooks": "WEBHOOKS_PARAMETER",
+    "clock_bound": "CLOCK_BOUND_SECONDS",
 }
 """The environment variable of each field of `Environment`."""
 COMMON_VARIABLES: Final = tuple(VARIABLES)[:10]

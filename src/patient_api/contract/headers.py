@@ -1,4 +1,4 @@
-"""The media types and headers of requests and responses.
+"""The media types and headers of requests and responses, and the texts that clients distinguish.
 
 FHIR R4 defines its media types in https://hl7.org/fhir/R4/http.html#mime-type.
 """
@@ -47,3 +47,6 @@ EXPOSED_HEADERS: Final = tuple(
         "WWW-Authenticate",
     )
 )  # fmt: skip
+
+NOT_YET_HERE: Final = "This region has not yet received a version that the request names."
+"""Part of a response with 503: it concerns the version, and the region is not busy."""

@@ -1,6 +1,6 @@
 """Names of indexes and formats of keys in both tables, and the types of the resources that the keys name.
 
-CloudTrail records keys, so no key holds patient data.
+CloudTrail records keys, so no key holds a value of a record. Keys hold ids, and pseudonyms of values (ADR 15).
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ DOCUMENT: Final = "DocumentReference"
 AUDIT_EVENT: Final = "AuditEvent"
 
 UPDATE_INDEX: Final = "by-update"
-"""The index of the records table: heads by their last update, and open markers by kind."""
+"""The index of the records table: heads by their last update, open conflicts, and documents with work left to do."""
 RECORD_INDEX: Final = "by-record"
 """The index of the audit table: events by the record that was accessed."""
 
@@ -26,6 +26,7 @@ HEALTH_PROBE: Final = (f"{PLATFORM}#health", "probe")
 OPEN_CONFLICTS: Final = f"{PLATFORM}#conflicts"
 """The partition of `by-update` that lists the markers of open conflicts."""
 PENDING_PREFIX: Final = f"{PLATFORM}#pending#"
+AWAITED_PREFIX: Final = f"{PLATFORM}#awaited#"
 
 HEAD_PREFIX: Final = "head#"
 """Sort keys of heads: `head#<region>`."""
@@ -33,8 +34,12 @@ VERSION_PREFIX: Final = "v#"
 """Sort keys of versions: `v#<stamp>`."""
 CONFLICT_PREFIX: Final = "c#"
 """Sort keys of conflict markers: `c#<stamp>`."""
-PENDING: Final = "pending"
-"""The sort key of the marker of a document that is not final yet."""
+REPLICA_PREFIX: Final = "replica#"
+"""Sort keys of a document's replica items: `replica#<region>`. They sort between heads and versions."""
+USED_KEY: Final = "idempotency-key"
+"""The sort key of the item with the request that an Idempotency-Key announced a document with. Its partition is that of
+a document with the key's id, which does not exist: the id of the document depends on the request too.
+"""
 
 UPDATE_SHARDS: Final = 8
 """Partitions of `by-update` for each tenant, type and region."""
@@ -56,8 +61,19 @@ def record_partition(tenant: str, type: str, id: str) -> str:
 
 
 def pending_partition(region: str) -> str:
-    """Return the partition of `by-update` that lists the documents that `region` has to confirm."""
+    """Return the partition of `by-update` that lists the uploaded documents that `region` has to confirm.
+
+    Its sort keys are `<tenant>#<milliseconds since 1970 at which the region recorded the object>#<id>`.
+    """
     return f"{PENDING_PREFIX}{region}"
+
+
+def awaited_partition(region: str) -> str:
+    """Return the partition of `by-update` that lists the documents of which `region` awaits the bytes or the record.
+
+    Its sort keys are `<tenant>#<milliseconds since 1970 of the next check>#<id>`.
+    """
+    return f"{AWAITED_PREFIX}{region}"
 
 
 def instant(time: datetime) -> str:

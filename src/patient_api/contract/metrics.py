@@ -17,6 +17,9 @@ class Metric(StrEnum):
     HEALTHY = "Healthy"
     KEY_FAILURES = "KeyFailures"
     STORAGE_FAILURES = "StorageFailures"
+    # document-confirmation counts these two under patient-api as well
+    WRONG_CLOCK = "WrongClock"
+    FUTURE_VERSIONS = "FutureVersions"
     # document-confirmation
     DOCUMENTS_CONFIRMED = "DocumentsConfirmed"
     DOCUMENTS_COPIED = "DocumentsCopied"

@@ -34,6 +34,12 @@ FORM_BODY: Final = (FORM,)
 # Statuses that the gateway and the dispatcher may return for any route.
 COMMON_STATUSES: Final = (400, 401, 403, 406, 429, 500, 503)
 
+CLIENT_STAGE: Final = "$default"
+"""The stage of the API that clients call. Its URLs do not contain its name."""
+PROBE_STAGE: Final = "probes"
+"""The stage of the API that health checkers call, as `/probes/health`. It serves the routes that they request, and no
+other route, because it has no access log (ADR 0030)."""
+
 
 @dataclass(frozen=True)
 class Route:
@@ -45,9 +51,10 @@ class Route:
         interaction: its FHIR code (http://hl7.org/fhir/R4/valueset-restful-interaction.html); None outside FHIR.
         type: the resource type; None for routes that need no token.
         right: the letter of the SMART scope that it needs on `type`.
-        headers: the request headers that its operation evaluates.
+        headers: the request headers that its operation evaluates. Other preconditions are refused.
         parameters: query parameters beside the general ones; for searches, see the search parameters.
         conditional: whether search criteria in the query name the record. Needs the rights to search and to read too.
+        probed: whether health checkers request it, in `PROBE_STAGE`.
     """
 
     operation: str
@@ -63,11 +70,22 @@ class Route:
     parameters: tuple[str, ...] = ()
     searches: bool = False
     conditional: bool = False
+    probed: bool = False
 
     @property
     def fhir(self) -> bool:
         """Return whether the route uses FHIR's media types and general parameters."""
         return self.path.startswith("/fhir/") and not self.path.startswith("/fhir/.")
+
+    @property
+    def preferences(self) -> tuple[str, ...]:
+        """Return the preferences in Prefer that it honours, in lower case. Others of these names are refused."""
+        handling = ("handling=strict", "handling=lenient") if self.searches else ("handling=strict",)
+        if self.method == "DELETE":
+            return ("return=minimal", *handling)
+        if PREFER in self.headers and not self.searches:
+            return ("return=minimal", "return=representation", "return=operationoutcome", *handling)
+        return ("return=representation", *handling)
 
     @cached_property
     def pattern(self) -> "re.Pattern[str]":
@@ -83,23 +101,24 @@ class Match:
     parameters: dict[str, str] = field(default_factory=dict)
 
 
-def find(method: str, path: str) -> Match | None:
-    """Return the route of a request; None when no route has this path with this method."""
+def find(method: str, path: str, stage: str = CLIENT_STAGE) -> Match | None:
+    """Return the route of a request; None when no route of the stage has this path with this method."""
     wanted = "GET" if method == "HEAD" else method
-    return next((match for match in _on(path) if match.route.method == wanted), None)
+    return next((match for match in _on(path, stage) if match.route.method == wanted), None)
 
 
-def allowed(path: str) -> list[str]:
-    """Return the methods of a path; none for an unknown path."""
-    found = {match.route.method for match in _on(path)}
+def allowed(path: str, stage: str = CLIENT_STAGE) -> list[str]:
+    """Return the methods of a path; none for a path that the stage does not serve."""
+    found = {match.route.method for match in _on(path, stage)}
     if "GET" in found:
         found.add("HEAD")
     return sorted(found | {"OPTIONS"}) if found else []
 
 
-def _on(path: str) -> list[Match]:
+def _on(path: str, stage: str) -> list[Match]:
     """Return the routes of a path. A literal segment, such as `_search`, takes precedence over a parameter."""
-    matches = ((route, route.pattern.fullmatch(path)) for route in ROUTES)
+    served = [route for route in ROUTES if route.probed or stage != PROBE_STAGE]
+    matches = ((route, route.pattern.fullmatch(path)) for route in served)
     found = [Match(route, match.groupdict()) for route, match in matches if match]
     return [match for match in found if not match.parameters] or found
 
@@ -108,15 +127,17 @@ _ON_READ: Final = (IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SIN
 _ON_WRITE: Final = (IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE)
 
 ROUTES: Final[Sequence[Route]] = (
-    Route("getHealth", "GET", "/health", "Check whether this region can serve", (200, 503)),
-    Route("getDrain", "GET", "/drain/{region}", "Check whether a region is drained; 404 if not", (200, 404)),
+    Route("getHealth", "GET", "/health", "Check whether this region can serve", (200, 503), probed=True),
+    Route(
+        "getDrain", "GET", "/drain/{region}", "Check whether a region is drained; 404 if not", (200, 404), probed=True
+    ),
     Route(
         "getCapabilities", "GET", "/fhir/metadata", "Read the capabilities of this server", (200,),
         interaction="capabilities", parameters=("mode",),
     ),
     Route(
         "getSmartConfiguration", "GET", "/fhir/.well-known/smart-configuration",
-        "Read the issuer's endpoints and the supported scopes", (200, 404, 503),
+        "Read the issuer's endpoints and the supported scopes", (200, 400, 404, 503),
     ),
     Route(
         "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),
@@ -158,16 +179,18 @@ ROUTES: Final[Sequence[Route]] = (
     Route(
         "updatePatient", "PUT", "/fhir/Patient/{id}", "Replace the version that the precondition names",
         (200, 404, 405, 409, 412, 413, 415, 422, 428),
-        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=(*_ON_WRITE, MERGES, PREFER),
+        interaction="update", type=PATIENT, right="u", body=FHIR_BODY,
+        headers=(*_ON_WRITE, MERGES, MINIMUM_VERSION, PREFER),
     ),
     Route(
         "patchPatient", "PATCH", "/fhir/Patient/{id}", "Patch the current version",
         (200, 404, 409, 410, 412, 413, 415, 422),
-        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=(*_ON_WRITE, PREFER),
+        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=(*_ON_WRITE, MINIMUM_VERSION, PREFER),
     ),
     Route(
         "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that marks the record as deleted",
-        (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE,
+        (204, 404, 409, 412, 422), interaction="delete", type=PATIENT, right="d",
+        headers=(*_ON_WRITE, MERGES, MINIMUM_VERSION),
     ),
     Route(
         "validatePatientUpdate", "POST", "/fhir/Patient/{id}/$validate",
@@ -175,8 +198,9 @@ ROUTES: Final[Sequence[Route]] = (
         type=PATIENT, right="u", body=FHIR_BODY, parameters=("mode", "profile"),
     ),
     Route(
-        "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "List the versions of both regions", (200, 404),
-        interaction="history-instance", type=PATIENT, right="r", parameters=("_count", "_cursor"),
+        "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "List the versions of both regions", (200, 404, 412),
+        interaction="history-instance", type=PATIENT, right="r", headers=(MINIMUM_VERSION,),
+        parameters=("_count", "_cursor"),
     ),
     Route(
         "readPatientVersion", "GET", "/fhir/Patient/{id}/_history/{vid}", "Read one version", (200, 304, 404, 410, 412),
@@ -184,8 +208,8 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "createDocument", "POST", "/fhir/DocumentReference", "Declare a document; the response contains the upload URL",
-        (201, 409, 413, 415, 422), interaction="create", type=DOCUMENT, right="c", body=FHIR_BODY,
-        headers=(IDEMPOTENCY_KEY,),
+        (201, 409, 412, 413, 415, 422), interaction="create", type=DOCUMENT, right="c", body=FHIR_BODY,
+        headers=(IDEMPOTENCY_KEY, MINIMUM_VERSION),
     ),
     Route(
         "searchDocuments", "GET", "/fhir/DocumentReference", "Search documents", (200,),
@@ -198,7 +222,8 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "completeDocument", "POST", "/fhir/DocumentReference/{id}/$complete", "Complete an upload in parts",
-        (200, 404, 409, 413, 415, 422), type=DOCUMENT, right="u", body=FHIR_BODY,
+        (200, 404, 409, 412, 413, 415, 422), type=DOCUMENT, right="u", body=FHIR_BODY,
+        headers=(MINIMUM_VERSION,),
     ),
     Route(
         "searchAuditEvents", "GET", "/fhir/AuditEvent", "Search the audit trail", (200,),

@@ -1,1 +1,1 @@
-"""Medical documents: acknowledged twice, readable from either region."""
+"""Documents: a client declares and uploads them, both regions verify their bytes, and clients read them from either."""

@@ -1,1 +1,1 @@
-"""Entry points of the four Lambda functions."""
+"""Entry points of the Lambda functions."""

@@ -9,10 +9,11 @@ from patient_api import bootstrap
 
 def handler(event: Mapping[str, Any], context: Any) -> None:
     """Confirm the documents that S3 reports, or on `{"sweep": true}` those that are pending."""
+    seconds = context.get_remaining_time_in_millis() / 1000
     if event.get("sweep"):
-        _worker.sweep(seconds=context.get_remaining_time_in_millis() / 1000, request_id=context.aws_request_id)
+        _worker.sweep(seconds=seconds, request_id=context.aws_request_id)
     else:
-        _worker.uploaded(event.get("Records", ()), request_id=context.aws_request_id)
+        _worker.uploaded(event.get("Records", ()), seconds=seconds, request_id=context.aws_request_id)
 
 
 _worker: Final = bootstrap.confirmation_worker(os.environ)

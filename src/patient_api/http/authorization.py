@@ -9,7 +9,6 @@ receives 403 even if its request is malformed as well. A request that is rejecte
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from http import HTTPStatus
 from typing import Final, NoReturn
 
@@ -17,7 +16,6 @@ from patient_api.audit.trail import AuditTrail
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.errors import (
     ApiError,
-    ClockAhead,
     Conflict,
     Contention,
     Forbidden,
@@ -25,6 +23,8 @@ from patient_api.errors import (
     StorageFault,
     TooCostly,
     Unauthenticated,
+    Unprocessable,
+    WrongClock,
 )
 from patient_api.http.request import Request
 from patient_api.store.model import is_id
@@ -36,11 +36,14 @@ _RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Actio
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Authorization:
-    """Authorizes accesses. `now` returns the time in UTC, `new_id` a unique id."""
+    """Authorizes accesses. `new_id` returns a unique id.
+
+    Events have the time at which the gateway received the request, so a function whose clock is wrong cannot put them
+    where no search finds them.
+    """
 
     trail: AuditTrail
     region: str
-    now: Callable[[], datetime]
     new_id: Callable[[], str]
 
     def authorize(
@@ -62,7 +65,7 @@ class Authorization:
         valid = id is not None and is_id(id)
         event = AuditEvent(
             id=self.new_id(),
-            at=self.now(),
+            at=request.received,
             tenant=request.caller.tenant,
             subject=request.caller.subject,
             action=action,
@@ -93,21 +96,25 @@ class Authorization:
     def refuse(self, event: AuditEvent, error: ApiError) -> NoReturn:
         """Write the audit event of a refusal, and raise `error`."""
         self.trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))
+        error.audited = True
         raise error
 
     @contextmanager
     def auditing(self, event: AuditEvent, *, written: bool = False) -> Iterator[None]:
         """Audit the errors of an access that the block raises. `written` is whether the event is already written.
 
-        TooCostly is a refusal. Contention is one too, and raised as Conflict. StorageFault and ClockAhead are failures.
+        TooCostly and Unprocessable are refusals. Contention is one too, and raised as Conflict. StorageFault and
+        WrongClock are failures. An error that `refuse` has raised is not audited again.
         """
         try:
             yield
-        except TooCostly as error:
+        except (TooCostly, Unprocessable) as error:
+            if error.audited:
+                raise
             self.refuse(self.amendment(event) if written else event, error)
         except Contention:
             self.refuse(self.amendment(event) if written else event, Conflict(BUSY))
-        except (StorageFault, ClockAhead):
+        except (StorageFault, WrongClock):
             self._record_failure(self.amendment(event) if written else event)
             raise
 
@@ -120,4 +127,4 @@ class Authorization:
 
     def amendment(self, event: AuditEvent) -> AuditEvent:
         """Return a further event with the result of an access whose event is already written."""
-        return replace(event, id=self.new_id(), at=self.now(), amends=event.id)
+        return replace(event, id=self.new_id(), amends=event.id)

@@ -9,12 +9,14 @@ A scope narrowed by a query grants nothing, because queries are not enforced. No
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 UNKNOWN: Final = "$unknown"  # no tenant can have this name
 TENANT_CLAIM: Final = "tenant"
 
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+_SESSION: Final = re.compile(r"(arn:[^:/]+:sts::[^:/]*:assumed-role/[^/]+)/[^/]+")
 _TENANT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Version 2 allows the letters in this order only.
 _SCOPE: Final = re.compile(r"(?:system|user)/([A-Z][A-Za-z]*|\*)\.(read|write|\*|(?=[cruds])c?r?u?d?s?)")
@@ -25,12 +27,24 @@ _SCOPE_CLAIMS: Final = ("scope", "scp")
 
 @dataclass(frozen=True)
 class Caller:
-    """The client of a request. `grants` holds pairs of a resource type (or `*`) and a letter out of `cruds`."""
+    """The client of a request.
+
+    Attributes:
+        subject: of the token, or the ARN of the IAM identity, which contains the session of an assumed role.
+        grants: pairs of a resource type (or `*`) and a letter out of `cruds`.
+        role: the ARN of the assumed role without its session, None for other callers.
+    """
 
     tenant: str
     subject: str
     grants: frozenset[tuple[str, str]]
     authenticated: bool = True
+    role: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """The identity that idempotency keys belong to. All sessions of a role share it, and so their keys."""
+        return self.role or self.subject
 
     def may(self, interaction: str, resource: str) -> bool:
         """Return whether the caller may do `interaction`, one letter of `cruds`, to resources of this type."""
@@ -53,7 +67,9 @@ def identify(authorizer: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM)
     if iam:
         # API Gateway has checked the caller's IAM policy for this route.
         rights = frozenset(("*", letter) for letter in "cruds")
-        return _caller(f"iam-{iam.get('accountId')}", iam.get("userArn"), rights)
+        caller = _caller(f"iam-{iam.get('accountId')}", iam.get("userArn"), rights)
+        session = _SESSION.fullmatch(caller.subject)
+        return replace(caller, role=session[1]) if session else caller
     return _ANONYMOUS
 
 

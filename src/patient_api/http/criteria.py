@@ -5,7 +5,7 @@ On every route under `/fhir`:
 - A parameter that the route does not take is rejected with 400.
 - A search with the preference `handling=lenient` drops a parameter that is unknown or empty, and names it in an
   OperationOutcome among the entries of its bundle. When no criterion remains, it is rejected with 400. Other responses
-  have no place for that name, so every other interaction is strict in spite of the preference.
+  have no place for that name, so other interactions reject the preference.
 - An unsupported modifier is rejected in either mode, as R4 requires: without it, a known parameter finds other records
   (https://hl7.org/fhir/R4/search.html#modifiers).
 - A body of a media type that the route does not take is rejected with 415. The body of a GET, which has no meaning in
@@ -98,7 +98,7 @@ def checked(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> t
         if name.partition(":")[0] in takes:
             raise Malformed("This server supports no modifiers of search parameters.")
     if unknown and not lenient:
-        raise Malformed(f"The parameter is unknown; this route supports {', '.join(sorted(takes))}.")
+        raise Malformed(f"The parameter is unknown; this route supports {', '.join(sorted(takes)) or 'none'}.")
     format_in(found)
     if not _PRETTY.issuperset(value for name, value in found if name == "_pretty"):
         raise Malformed("_pretty must be true or false.")

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from patient_api.contract.headers import ACCEPT_PATCH, ALLOW, FHIR_JSON, RETRY_AFTER
 from patient_api.contract.metrics import Metric
-from patient_api.contract.routes import PATCH_BODY, Match, allowed, find
-from patient_api.errors import ApiError, ClockAhead, NotAllowed, NotFound, StorageFault, UnsupportedMedia
+from patient_api.contract.routes import PATCH_BODY, Match, Route, allowed, find
+from patient_api.errors import ApiError, NotAllowed, NotFound, StorageFault, UnsupportedMedia, WrongClock
 from patient_api.http.caller import TENANT_CLAIM
-from patient_api.http.criteria import check_parameters
-from patient_api.http.negotiation import media_type
+from patient_api.http.criteria import check_parameters, checked
+from patient_api.http.negotiation import check_preferences, indented, media_type
+from patient_api.http.preconditions import check_headers
 from patient_api.http.request import Request
 from patient_api.http.response import Response
 from patient_api.logging import StructuredLog
@@ -41,19 +42,21 @@ class Dispatcher:
         """Return the response to one event of payload format 2.0."""
         started = time.perf_counter()
         request = Request.of(event, tenant_claim=self._tenant_claim)
-        route, written = UNMATCHED, FHIR_JSON
+        route, written, indent = UNMATCHED, FHIR_JSON, False
         try:
-            if request.method == "OPTIONS" and allowed(request.path):
+            if request.method == "OPTIONS" and allowed(request.path, request.stage):
                 response = Response(204, "", headers=_methods(request))
             else:
                 match = _match(request)
                 route = match.route.path
                 # A client without the right is refused and audited by the responder, even if the request is malformed.
                 if match.route.fhir and _is_granted(request, match):
-                    written = media_type(request)
-                    # Searches and conditional requests check their own parameters, which include search criteria.
-                    if not (match.route.searches or match.route.conditional):
-                        check_parameters(request, takes=match.route.parameters)
+                    written, indent = media_type(request), indented(request)
+                    _check_parts(request, match.route)
+                elif not (match.route.fhir or match.route.probed):
+                    # A health check that is refused would take its region out of service, so it may contain anything.
+                    check_headers(request, takes=match.route.headers)
+                    checked(request.parameters_of_query(), takes=match.route.parameters)
                 response = self._respond(request, match)
         except ApiError as error:
             response = Response.refusal(error).with_headers(_alternatives(request, error))
@@ -70,7 +73,7 @@ class Dispatcher:
             request_id=request.request_id,
             tenant=request.caller.tenant,
         )
-        return response.event(fhir=written, headers_only=request.method == "HEAD")
+        return response.event(fhir=written, headers_only=request.method == "HEAD", indent=indent)
 
     def _respond(self, request: Request, match: Match) -> Response:
         try:
@@ -80,9 +83,19 @@ class Dispatcher:
             self._log.count({Metric.KEY_FAILURES if fault.of_key else Metric.STORAGE_FAILURES: 1})
             reason = "throttled" if fault.throttled else "transient"
             return _unavailable(reason, "The data store is unavailable. Confirmed writes are not lost.")
-        except ClockAhead as error:
-            self._log.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
-            return _unavailable("transient", "The clocks of the regions that write this record differ too much.")
+        except WrongClock as error:
+            self._log.error("wrong clock", ahead_ms=error.ahead_ms, request_id=request.request_id)
+            self._log.count({Metric.WRONG_CLOCK: 1}, ahead_ms=error.ahead_ms)
+            return _unavailable("transient", "The clock of this server is wrong, so it has written nothing: try again.")
+
+
+def _check_parts(request: Request, route: Route) -> None:
+    """Check that the route takes what the request contains. Raises Malformed, NotAcceptable."""
+    check_headers(request, takes=route.headers)
+    check_preferences(request, honoured=route.preferences)
+    # Searches and conditional requests check their own parameters, which include search criteria.
+    if not (route.searches or route.conditional):
+        check_parameters(request, takes=route.parameters)
 
 
 def _is_granted(request: Request, match: Match) -> bool:
@@ -92,10 +105,10 @@ def _is_granted(request: Request, match: Match) -> bool:
 
 def _match(request: Request) -> Match:
     """Return the route of a request. Raises NotFound, and NotAllowed when the path has other methods."""
-    match = find(request.method, request.path)
+    match = find(request.method, request.path, request.stage)
     if match is not None:
         return match
-    methods = allowed(request.path)
+    methods = allowed(request.path, request.stage)
     if not methods:
         raise NotFound("There is no such route.")
     raise NotAllowed(f"This route supports {', '.join(methods)}.")
@@ -112,7 +125,7 @@ def _alternatives(request: Request, error: ApiError) -> Mapping[str, str]:
 
 def _methods(request: Request, *, without: str | None = None) -> Mapping[str, str]:
     """Return the headers that name the methods and patch formats of a path (RFC 5789, section 3.1)."""
-    methods = allowed(request.path)
+    methods = allowed(request.path, request.stage)
     headers = {ALLOW: ", ".join(method for method in methods if method != without)}
     return headers | _ACCEPT_PATCH if "PATCH" in methods else headers
 

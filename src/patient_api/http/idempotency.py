@@ -31,8 +31,8 @@ def idempotent_request(request: Request, kind: str, *, blind: Callable[..., str]
     if not (key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY):
         raise Malformed(f"{IDEMPOTENCY_KEY} must be 1 to {LONGEST_KEY} printable ASCII characters.")
     caller = request.caller
-    # Each tenant and subject has keys of its own, and a key stands for another record of every type.
-    name = blind("id", IDEMPOTENCY_KEY, kind, caller.tenant, caller.subject, key)
+    # Each tenant and owner has keys of its own, and a key stands for another record of every type.
+    name = blind("id", IDEMPOTENCY_KEY, kind, caller.tenant, caller.owner, key)
     fingerprint = hashlib.sha256(_content(request)).hexdigest()
     return IdempotentRequest(str(UUID(hex=name, version=4)), fingerprint)
 

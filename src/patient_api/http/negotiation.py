@@ -2,11 +2,11 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from patient_api.contract.headers import ACCEPT, FHIR_JSON, FORM, JSON, PREFER
-from patient_api.errors import ApiError, NotAcceptable
+from patient_api.errors import ApiError, Malformed, NotAcceptable
 from patient_api.http.request import Request, elements, is_fhir_r4, parameters
 
 # Names of the same representation (https://hl7.org/fhir/R4/http.html#mime-type), the preferred one first.
@@ -15,6 +15,7 @@ WRITTEN: Final = (FHIR_JSON, JSON)
 _FORMATS: Final[Mapping[str, str]] = {"json": FHIR_JSON, FHIR_JSON: FHIR_JSON, JSON: JSON, "text/json": JSON}
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _REFUSAL: Final = f"This server writes {FHIR_JSON}."
+_PREFERENCES: Final = frozenset({"return", "handling"})
 
 
 def media_type(request: Request) -> str:
@@ -30,6 +31,11 @@ def media_type(request: Request) -> str:
     if not qualities[best]:
         raise NotAcceptable(_REFUSAL)
     return best
+
+
+def indented(request: Request) -> bool:
+    """Return whether `_pretty` requests a response with line breaks."""
+    return any(name == "_pretty" and value == "true" for name, value in _parameters(request))
 
 
 def _parameters(request: Request) -> Iterable[tuple[str, str]]:
@@ -59,6 +65,16 @@ def preferences(request: Request) -> Mapping[str, str]:
         name, value = parameters(element)[0]
         found.setdefault(name, value.lower())
     return found
+
+
+def check_preferences(request: Request, *, honoured: Collection[str]) -> None:
+    """Raise Malformed for a preference that this server knows and the route of the request does not honour.
+
+    A preference that it does not know is ignored (RFC 7240, section 2).
+    """
+    for name, value in preferences(request).items():
+        if name in _PREFERENCES and f"{name}={value}" not in honoured:
+            raise Malformed(f"{PREFER} must be {' or '.join(honoured)} for {request.method} on this path, or left out.")
 
 
 def lenient(request: Request) -> bool:

@@ -33,7 +33,7 @@ class BundleEntry:
 
     @classmethod
     def match(cls, resource: str, *, url: str) -> "BundleEntry":
-        """Return the entry of a search result; `url` is absolute."""
+        """Return the entry of a search result; `url` is absolute, or a `urn:uuid:`."""
         return cls(resource, {"fullUrl": url, "search": {"mode": "match"}})
 
     @classmethod

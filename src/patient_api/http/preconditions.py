@@ -5,16 +5,20 @@ always compared weakly, and `"v"` names the same version as `W/"v"`.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Self
 
 from patient_api.clock import Stamp
 from patient_api.contract.headers import (
+    IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_MODIFIED_SINCE,
+    IF_NONE_EXIST,
     IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE,
+    MERGES,
     MINIMUM_VERSION,
 )
 from patient_api.errors import Malformed
@@ -23,7 +27,19 @@ from patient_api.store.model import Version
 
 STALE: Final = "The preconditions do not allow the current version."
 
+LARGEST_MERGE: Final = 10
+
 _SAFE: Final = frozenset({"GET", "HEAD"})
+_CONDITIONS: Final = (
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_EXIST,
+    IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
+    MERGES,
+    MINIMUM_VERSION,
+)
 # One element of a list of tags, which may be empty. A tag may contain commas, and has no escapes.
 _ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"(?P<tag>[^"\x00-\x20\x7f]*)")?[ \t]*(?:,|\Z)')
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -123,8 +139,8 @@ class Preconditions:
 
     def allow_read_of(self, current: Version) -> bool:
         """Return whether the request may read this version; if not, the response is 412."""
-        if self.match is not None:
-            return self.match.include(current)
+        if self.match is not None and not self.match.include(current):
+            return False
         return self.unmodified_since is None or current.stamp.millis // 1000 <= self.unmodified_since
 
     def known(self, current: Version) -> bool:
@@ -137,6 +153,31 @@ class Preconditions:
         # Last-Modified has whole seconds, so the client may have the first of two versions of the same second.
         same_second = current.replaces is not None and current.replaces.millis // 1000 == second
         return second < self.modified_since or (second == self.modified_since and not same_second)
+
+
+def check_headers(request: Request, *, takes: Collection[str]) -> None:
+    """Raise Malformed for a condition that the route of the request does not evaluate.
+
+    Except for dates that RFC 9110 requires to ignore: If-Modified-Since on a write (section 13.1.3), and both dates on
+    a read of what has no modification date, such as a search (sections 13.1.3 and 13.1.4).
+    """
+    safe = request.method in _SAFE
+    for name in _CONDITIONS:
+        if name in takes or request.header(name) is None:
+            continue
+        undated = safe and IF_UNMODIFIED_SINCE not in takes
+        if (name == IF_MODIFIED_SINCE and (undated or not safe)) or (name == IF_UNMODIFIED_SINCE and undated):
+            continue
+        raise Malformed(f"{request.method} does not support {name} on this path: omit the header.")
+
+
+def merges_in(request: Request) -> tuple[str, ...]:
+    """Return the versions that Merges names, none without it. Raises Malformed."""
+    header = request.header(MERGES)
+    merges = each(header, MERGES) if header is not None else ()
+    if len(merges) > LARGEST_MERGE:
+        raise Malformed(f"{MERGES} takes {LARGEST_MERGE} versions at most.")
+    return tuple(dict.fromkeys(merges))
 
 
 def minimum_version(request: Request) -> Stamp | None:

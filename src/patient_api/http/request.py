@@ -7,10 +7,12 @@ import re
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
 from patient_api.contract.headers import CONTENT_ENCODING, CONTENT_TYPE, FORM
+from patient_api.contract.routes import CLIENT_STAGE
 from patient_api.errors import Malformed, TooLarge, UnsupportedMedia
 from patient_api.http.caller import TENANT_CLAIM, Caller, identify
 
@@ -75,20 +77,26 @@ LARGEST_QUERY: Final = 100  # parameters
 LARGEST_STREAM: Final = 64  # members of one gzip stream
 
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request, independent of API Gateway's format. Header names are in lower case."""
+    """A request, independent of API Gateway's format. Header names are in lower case; `path` is without the stage.
+
+    `received` is when the gateway received it, by the gateway's clock, which the clock of a function cannot falsify.
+    """
 
     method: str
     path: str
     caller: Caller
     source_ip: str
     request_id: str
+    received: datetime
     headers: Mapping[str, str] = field(default_factory=dict)
     raw_query: str = ""
     host: str = ""
+    stage: str = CLIENT_STAGE
     body: str = ""
     encoded: bool = False
 
@@ -96,15 +104,18 @@ class Request:
     def of(cls, event: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM) -> Self:
         """Return the request of an event. Raises KeyError for an event of another format."""
         context = event["requestContext"]
+        stage, path = context.get("stage", CLIENT_STAGE), event["rawPath"]
         return cls(
             method=context["http"]["method"].upper(),
-            path=event["rawPath"],
+            path=path if stage == CLIENT_STAGE else path.removeprefix(f"/{stage}"),
             caller=identify(context.get("authorizer") or {}, tenant_claim=tenant_claim),
             source_ip=context["http"].get("sourceIp", ""),
             request_id=context.get("requestId", ""),
+            received=_EPOCH + timedelta(milliseconds=context["timeEpoch"]),
             headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
             raw_query=event.get("rawQueryString") or "",
             host=context.get("domainName") or "",
+            stage=stage,
             body=event.get("body") or "",
             encoded=bool(event.get("isBase64Encoded")),
         )

@@ -1,11 +1,12 @@
 """Responses of the API, as plain data until the dispatcher converts them to API Gateway's format."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from patient_api.contract.headers import CONTENT_TYPE, ETAG, FHIR_JSON, JSON, LAST_MODIFIED, LOCATION
 from patient_api.contract.keys import PATIENT
@@ -14,6 +15,11 @@ from patient_api.http.negotiation import preferences
 from patient_api.http.preconditions import weak
 from patient_api.http.request import Request
 from patient_api.store.model import Version
+
+LARGEST_INDENTED: Final = 4 * 1024 * 1024
+"""Characters of a response with line breaks. A longer one is compact: Lambda returns at most 6 MB."""
+
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
 
 
 @dataclass(frozen=True)
@@ -112,13 +118,41 @@ class Response:
         """Return the response with additional headers."""
         return replace(self, headers={**self.headers, **headers})
 
-    def event(self, *, fhir: str = FHIR_JSON, headers_only: bool = False) -> dict[str, Any]:
-        """Return the response in API Gateway's payload format 2.0; `fhir` is the media type of FHIR bodies."""
+    def event(self, *, fhir: str = FHIR_JSON, headers_only: bool = False, indent: bool = False) -> dict[str, Any]:
+        """Return the response in API Gateway's payload format 2.0; `fhir` is the media type of FHIR bodies.
+
+        With `indent` the body has line breaks, up to LARGEST_INDENTED characters.
+        """
         headers = {"cache-control": "no-store", **{name.lower(): value for name, value in self.headers.items()}}
         if self.body:
             headers[CONTENT_TYPE.lower()] = fhir if self.content_type == FHIR_JSON else self.content_type
-        body = "" if headers_only else self.body
+        body = "" if headers_only else indented(self.body) if indent else self.body
         return {"statusCode": int(self.status), "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+def indented(text: str) -> str:
+    """Return JSON with line breaks and the same tokens; unchanged if the result would be too long."""
+    parts: list[str] = []
+    depth, size, opened = 0, 0, False
+    for match in _TOKEN.finditer(text):
+        part = match[0]
+        closes, opens = part in {"}", "]"}, part in {"{", "["}
+        depth -= closes
+        # An empty object or list stays on one line.
+        broken = closes != opened
+        if broken:
+            part = f"\n{'  ' * depth}{part}"
+        elif part == ",":
+            part = f",\n{'  ' * depth}"
+        elif part == ":":
+            part = ": "
+        depth += opens
+        opened = opens
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_INDENTED:
+            return text
+    return "".join(parts)
 
 
 def _issue(severity: str, code: str, diagnostics: str, expression: str | None) -> Mapping[str, object]:

@@ -4,16 +4,17 @@ The criteria are evaluated with consistent reads. The record is changed only whi
 When it has changed concurrently, the search is repeated.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from patient_api.contract.audit import Action, AuditEvent
-from patient_api.contract.headers import MERGES
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError, Conflict, Forbidden, HeadMismatch, Malformed, NotAllowed, NotFound, Stale
 from patient_api.http.authorization import BUSY, Authorization
 from patient_api.http.criteria import Criteria
+from patient_api.http.named_versions import NamedVersions, not_yet_here
 from patient_api.http.payload import Resource, patch_in, resource_in, version_in
 from patient_api.http.preconditions import STALE, Preconditions
 from patient_api.http.request import Request
@@ -41,8 +42,6 @@ class ConditionalChanges:
         event = self.authorization.authorize(request, Action.UPDATE, "update", PATIENT)
         criteria = self.selection.of_change(request, event)
         conditions = Preconditions.of(request)
-        if request.header(MERGES) is not None:
-            raise Malformed("Merges is for an update of a record by its id.")
         resource = resource_in(request, PATIENT)
         conditions = conditions.or_match(version_in(resource))
 
@@ -53,7 +52,7 @@ class ConditionalChanges:
                 raise Stale(STALE)
             return resource
 
-        def create(again: bool) -> Version:
+        def create() -> Version:
             if "id" in resource:
                 text = "No record matches, and an update does not create one of this id: the server assigns ids."
                 self.authorization.refuse(event, NotAllowed(text))
@@ -66,12 +65,9 @@ class ConditionalChanges:
                     event, Forbidden("No record matches, and the token does not grant creating one.")
                 )
             created = replace(event, action=Action.CREATE, status=HTTPStatus.CREATED)
-            # On a second call a record with the derived id exists, and it no longer matches.
-            if again:
-                return self.creation.create_new(created, resource)
             return self.creation.for_criteria(criteria, created, resource)
 
-        return self._change(event, criteria, Method.PUT, change, create)
+        return self._change(event, criteria, Method.PUT, NamedVersions.of(request, conditions), change, create)
 
     def patch(self, request: Request) -> Version:
         """Patch the record that matches."""
@@ -84,7 +80,7 @@ class ConditionalChanges:
         def change(current: Version) -> Resource:
             return patched(current, patch, conditions)
 
-        return self._change(event, criteria, Method.PATCH, change).version
+        return self._change(event, criteria, Method.PATCH, NamedVersions.of(request, conditions), change).version
 
     def delete(self, request: Request) -> Version:
         """Delete the record that matches."""
@@ -98,37 +94,42 @@ class ConditionalChanges:
             if not conditions.allow_change_of(current):
                 raise Stale(STALE)
 
-        return self._change(event, criteria, Method.DELETE, change).version
+        return self._change(event, criteria, Method.DELETE, NamedVersions.of(request, conditions), change).version
 
     def _change(
         self,
         event: AuditEvent,
         criteria: Criteria,
         method: Method,
+        named: NamedVersions,
         change: Callable[[Version], Resource | None],
-        create: Callable[[bool], Version] | None = None,
+        create: Callable[[], Version] | None = None,
     ) -> Created:
         """Apply `change` to the record that matches, or `create` when there is none.
 
-        `create` receives whether an earlier call found that its id is in use.
+        Without a match, the record of a named version is unknown: that of a version of this region is here and does not
+        match, that of one of the other region may be on its way. Named by a repeated request, it is often the record
+        that the first one has changed.
         """
-        taken = False
         for _ in range(ATTEMPTS):
             current = self.selection.one(criteria, event)
-            try:
+            with contextlib.suppress(HeadMismatch):
                 if current is not None:
-                    return Created(self._replace(event, current, method, change), fresh=False)
+                    changed = replace(event, record=current.key.reference)
+                    self.patients.check_named(named, changed, current.key, current)
+                    return Created(self._replace(changed, current, method, change), fresh=False)
+                with self.authorization.auditing(event):
+                    awaited = self.patients.arrivals.may_arrive(named)
+                if awaited:
+                    self.authorization.refuse(event, not_yet_here())
                 if create is None:
                     self.authorization.refuse(event, NotFound(f"No record matches the criteria in {criteria.place}."))
-                return Created(create(taken))
-            except HeadMismatch:
-                taken = taken or current is None
+                return Created(create())
         return self.authorization.refuse(event, Conflict(BUSY))
 
     def _replace(
         self, event: AuditEvent, current: Version, method: Method, change: Callable[[Version], Resource | None]
     ) -> Version:
-        event = replace(event, record=current.key.reference)
         try:
             resource = change(current)
         except ApiError as error:

@@ -6,6 +6,7 @@ A creation that is repeated with the same Idempotency-Key or If-None-Exist, in e
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
+from typing import Final
 from uuid import UUID
 
 from patient_api.contract.audit import Action, AuditEvent
@@ -19,7 +20,7 @@ from patient_api.errors import (
     Stale,
     Unprocessable,
 )
-from patient_api.http.authorization import Authorization
+from patient_api.http.authorization import BUSY, Authorization
 from patient_api.http.criteria import Criteria
 from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import Resource, resource_in
@@ -27,6 +28,7 @@ from patient_api.http.request import Request
 from patient_api.service_context import Created, ServiceContext
 from patient_api.store.model import Method, RecordKey, Version, version_of
 
+ATTEMPTS: Final = 3
 Matcher = Callable[[str, Criteria], Sequence[Version]]
 
 
@@ -112,13 +114,34 @@ class Creation:
         return Created(self.create_new(event, resource))
 
     def for_criteria(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Version:
-        """Create a record under an id derived from the criteria, which is the same for concurrent requests.
+        """Create a record under the first free id of the criteria, which is the same for concurrent requests.
 
-        Raises HeadMismatch when there is a record of that id.
+        Raises HeadMismatch when a concurrent request has created it.
         """
-        # Blinded, because criteria may contain an identifier of a patient.
-        id = UUID(hex=self._context.blind("id", IF_NONE_EXIST, event.tenant, criteria.canonical), version=4)
-        return self._insert(str(id), event, resource)
+
+        def derived(number: int) -> str:
+            parts = (IF_NONE_EXIST, event.tenant, criteria.canonical, *([str(number)] if number else []))
+            # Blinded, because criteria may contain an identifier of a patient.
+            return str(UUID(hex=self._context.blind("id", *parts), version=4))
+
+        def taken(number: int) -> bool:
+            return self._records.follows(RecordKey(event.tenant, PATIENT, derived(number)))
+
+        with self._authorization.auditing(event):
+            # Ids are used in order, and a deleted record keeps its own. So a few reads find the first free one.
+            used, free = -1, 0
+            while taken(free):
+                used, free = free, 2 * free + 1
+            while free - used > 1:
+                middle = (used + free) // 2
+                used, free = (middle, free) if taken(middle) else (used, middle)
+        # A concurrent request may have created the record before the free id after this request has searched, and the
+        # index items of a record from the other region may follow its head. By its id, it is found without them.
+        if free:
+            last = replace(criteria, pairs=[*criteria.pairs, ("_id", derived(free - 1))])
+            if self._selection.one(last, event) is not None:
+                raise HeadMismatch
+        return self._insert(derived(free), event, resource)
 
     def create_new(self, event: AuditEvent, resource: Resource) -> Version:
         """Create a record under a new id."""
@@ -142,6 +165,12 @@ class Creation:
                 event, Conflict("The first request with this Idempotency-Key is still in progress.")
             )
         event = replace(event, record=first.key.reference)
+        if first.replaces is not None:
+            # A later version has arrived before that of the first request.
+            lost = Unprocessable("The first version of this Idempotency-Key is lost: requests cannot be compared.")
+            with self._authorization.auditing(event):
+                error = self._context.arrivals.missing(known, first.replaces, lost)
+            self._authorization.refuse(event, error)
         if first.fingerprint != repeat.fingerprint:
             self._authorization.refuse(
                 event, Unprocessable("The Idempotency-Key was used with another request before.")
@@ -158,11 +187,15 @@ class Creation:
         found = self._existing(criteria, event)
         if found:
             return found
-        try:
-            return Created(self.for_criteria(criteria, event, resource))
-        except HeadMismatch:
-            # A concurrent request created the record, or the record of this id no longer matches the criteria.
-            return self._existing(criteria, event) or Created(self.create_new(event, resource))
+        for _ in range(ATTEMPTS):
+            try:
+                return Created(self.for_criteria(criteria, event, resource))
+            except HeadMismatch:
+                # A concurrent request created the record, which may no longer match.
+                found = self._existing(criteria, event)
+            if found:
+                return found
+        return self._authorization.refuse(event, Conflict(BUSY))
 
     def _existing(self, criteria: Criteria, event: AuditEvent) -> Created | None:
         found = self._selection.one(criteria, event)

@@ -1,25 +1,23 @@
 """Read, update, patch and delete patients' records, and list their versions."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, NoReturn
 
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent
-from patient_api.contract.headers import ETAG, MERGES, RETRY_AFTER
+from patient_api.contract.headers import ETAG
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import (
     ApiError,
-    ClockAhead,
     Conflict,
     Gone,
     HeadMismatch,
     Malformed,
     NotAllowed,
     NotFound,
-    NotYetHere,
     PreconditionRequired,
     Stale,
     StorageFault,
@@ -29,38 +27,40 @@ from patient_api.errors import (
 from patient_api.fhir.codec import parse
 from patient_api.http.authorization import BUSY
 from patient_api.http.criteria import count_in
+from patient_api.http.named_versions import NamedVersions
 from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.payload import Patch, Resource, check_size, patch_in, resource_in, valid, version_in
-from patient_api.http.preconditions import STALE, Preconditions, each, minimum_version, weak
+from patient_api.http.preconditions import STALE, Preconditions, merges_in, minimum_version, weak
 from patient_api.http.request import Request
-from patient_api.service_context import NOT_YET, RETRY_SECONDS, ServiceContext
-from patient_api.store.model import Method, RecordKey, Token, Version, version_of
+from patient_api.service_context import ServiceContext
+from patient_api.store.model import Method, RecordKey, Token, Version, deletion_of, version_of
 
 ATTEMPTS: Final = 3
-LARGEST_MERGE: Final = 10
 
 
 class Patients:
     """Reads and changes single records by their ids.
 
-    `Creation` creates records, and `ConditionalChanges` changes the record that search criteria match.
+    `Creation` creates records, and `ConditionalChanges` changes the record that search criteria match. A request that
+    names a version which this region has not received raises NotYetHere (`http.named_versions`).
     """
 
     def __init__(self, context: ServiceContext) -> None:
         self._records = context.records
+        self.arrivals = context.arrivals
         self._authorization = context.authorization
         self._clock = context.clock
         self._tokens = context.tokens
 
     def read(self, request: Request, id: str) -> Version:
-        """Return the newest version in this region. Raises NotYetHere when Minimum-Version names a newer one."""
+        """Return the newest version in this region."""
         event = self._authorization.authorize(request, Action.READ, "read", PATIENT, id)
-        known, conditions = minimum_version(request), Preconditions.of(request)
+        conditions = Preconditions.of(request)
+        named = NamedVersions.of(request, conditions)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         with self._authorization.auditing(event, written=True):
             found = self._records.newest(key, event)
-        if known is not None and (found is None or found.stamp < known):
-            self._refuse_after(event, NotYetHere(NOT_YET, headers={RETRY_AFTER: RETRY_SECONDS}))
+        self.check_named(named, event, key, found, written=True)
         if found is None:
             self._refuse_after(event, NotFound("There is no such record."))
         self._clock.observe(found.stamp)
@@ -77,7 +77,9 @@ class Patients:
         with self._authorization.auditing(event, written=True):
             found = self._records.version(key, stamp, event)
         if found is None:
-            self._refuse_after(event, NotFound("There is no such version."))
+            with self._authorization.auditing(event, written=True):
+                error = self.arrivals.missing(key, stamp, NotFound("There is no such version."))
+            self._refuse_after(event, error)
         return self._readable(found, event, conditions)
 
     def update(self, request: Request, id: str) -> Version:
@@ -87,17 +89,15 @@ class Patients:
         """
         event = self._authorization.authorize(request, Action.UPDATE, "update", PATIENT, id)
         conditions = Preconditions.of(request)
-        named = request.header(MERGES)
-        merges = each(named, MERGES) if named is not None else ()
-        if len(merges) > LARGEST_MERGE:
-            raise Malformed(f"{MERGES} takes {LARGEST_MERGE} versions at most.")
+        merges = merges_in(request)
         resource = resource_in(request, PATIENT, id=id)
         conditions = conditions.or_match(version_in(resource))
+        named = NamedVersions.of(request, conditions)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         merged = self._merged_stamps(merges, event, key)
-        if conditions.version is not None:
+        if conditions.version is not None and named.minimum in (None, *named.match):
             # The store checks a single version with the write, so no read is needed before.
-            return self._replace(event, key, conditions.version, resource, merged)
+            return self._replace(event, key, named, resource, merged)
 
         def change(current: Version) -> Resource:
             if conditions.match is None:
@@ -108,7 +108,7 @@ class Patients:
                 raise Stale(STALE)
             return resource
 
-        return self._change(event, key, Method.PUT, change, missing=_not_created(), merges=merged)
+        return self._change(event, key, Method.PUT, change, named=named, missing=_not_created(), merges=merged)
 
     def patch(self, request: Request, id: str) -> Version:
         """Patch the current version.
@@ -120,34 +120,40 @@ class Patients:
         conditions = Preconditions.of(request)
         patch = patch_in(request)
         conditions = conditions.or_match(patch.version)
+        named = NamedVersions.of(request, conditions)
         key = RecordKey(request.caller.tenant, PATIENT, id)
 
         def change(current: Version) -> Resource:
             return patched(current, patch, conditions)
 
-        return self._change(event, key, Method.PATCH, change, missing=NotFound("There is no such record."))
+        return self._change(event, key, Method.PATCH, change, named=named, missing=NotFound("There is no such record."))
 
     def delete(self, request: Request, id: str) -> Version:
-        """Add a version that marks the record as deleted, unless a precondition forbids it. Idempotent."""
+        """Add a version that marks the record as deleted, unless a precondition forbids it. Idempotent.
+
+        The new version resolves the conflict with the versions that the client names in Merges.
+        """
         event = self._authorization.authorize(request, Action.DELETE, "delete", PATIENT, id)
         event = replace(event, status=HTTPStatus.NO_CONTENT)
-        conditions = Preconditions.of(request)
+        conditions, merged = Preconditions.of(request), merges_in(request)
+        named = NamedVersions.of(request, conditions)
         any_version = conditions.match is None or conditions.match.versions is None
         key = RecordKey(request.caller.tenant, PATIENT, id)
+        merges = self._merged_stamps(merged, event, key)
         for _ in range(ATTEMPTS):
             current = self._newest(event, key)
+            self.check_named(named, event, key, current)
             if current is None:
                 self._authorization.refuse(event, NotFound("There is no such record."))
-            if current.resource is None and any_version:
-                self._authorization.record(event)
-                return current
-            if not conditions.allow_change_of(current):
+            deleted = current.resource is None
+            if not (deleted and any_version) and not conditions.allow_change_of(current):
                 self._authorization.refuse(event, Stale(STALE))
-            if current.resource is None:
+            # Without its own version, a conflict that the current deletion is part of would stay open.
+            if deleted and {current.stamp, current.replaces, *current.merges}.issuperset(merges):
                 self._authorization.record(event)
                 return current
             with contextlib.suppress(HeadMismatch):
-                return self.write(event, key, current.stamp, None, Method.DELETE)
+                return self.write(event, key, current.stamp, None, Method.DELETE, merges)
         return self._authorization.refuse(event, Conflict(BUSY))
 
     def write(
@@ -163,16 +169,18 @@ class Patients:
 
         Raises HeadMismatch when the record is at another version. Other failures are in the audit trail.
         """
-        stamp = self._next_stamp((known, *merges), event, key)
+        with self._authorization.auditing(event):
+            stamp = self._clock.next(after=max((known, *merges)))
         event = replace(event, version=str(stamp))
         if resource is None:
-            version, tokens = Version(key, stamp, method, None, replaces=known), frozenset[Token]()
+            version = deletion_of(key=key, stamp=stamp, replaces=known, merges=merges)
+            tokens = frozenset[Token]()
         else:
             version = version_of(resource, key=key, stamp=stamp, method=method, replaces=known, merges=merges)
             tokens = frozenset(self._tokens(key.tenant, resource | {"resourceType": PATIENT}))
         with self._authorization.auditing(event):
             self._records.replace(version, event, tokens=tokens)
-        self._clock.observe(stamp)
+        self._clock.stored(stamp)
         return version
 
     def _change(
@@ -182,12 +190,14 @@ class Patients:
         method: Method,
         change: Callable[[Version], Resource],
         *,
+        named: NamedVersions,
         missing: ApiError,
         merges: tuple[Stamp, ...] = (),
     ) -> Version:
         """Apply `change` to the current version, at most ATTEMPTS times while concurrent writes replace it."""
         for _ in range(ATTEMPTS):
             current = self._newest(event, key)
+            self.check_named(named, event, key, current)
             if current is None:
                 self._authorization.refuse(event, missing)
             try:
@@ -200,40 +210,53 @@ class Patients:
         return self._authorization.refuse(event, Conflict(BUSY))
 
     def _merged_stamps(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
-        stamps = {text: Stamp.parse(text) for text in named}
-        parsed = [stamp for stamp in stamps.values() if stamp is not None]
-        with self._authorization.auditing(event):
-            found = tuple(sorted(stamp for stamp in parsed if self._records.holds(key, stamp)))
-        if len(found) != len(named):
-            self._authorization.refuse(event, Unprocessable("Merges names a version that this region does not have."))
-        return found
+        unknown = Unprocessable("Merges names a version that the record does not have.")
+        stamps = tuple(sorted(stamp for stamp in map(Stamp.parse, named) if stamp is not None))
+        if len(stamps) != len(named):
+            self._authorization.refuse(event, unknown)
+        for stamp in stamps:
+            with self._authorization.auditing(event):
+                error = None if self._records.holds(key, stamp) else self.arrivals.missing(key, stamp, unknown)
+            if error is not None:
+                self._authorization.refuse(event, error)
+        return stamps
 
     def _replace(
-        self, event: AuditEvent, key: RecordKey, expected: str, resource: Resource, merges: tuple[Stamp, ...]
+        self,
+        event: AuditEvent,
+        key: RecordKey,
+        named: NamedVersions,
+        resource: Resource,
+        merges: tuple[Stamp, ...],
     ) -> Version:
-        known = Stamp.parse(expected)
-        if known is None:
-            self._explain_mismatch(event, key)
+        if not named.match:
+            self._explain_mismatch(event, key, named)
         try:
-            return self.write(event, key, known, resource, Method.PUT, merges)
+            return self.write(event, key, named.match[0], resource, Method.PUT, merges)
         except HeadMismatch:
-            self._explain_mismatch(event, key)
+            self._explain_mismatch(event, key, named)
 
-    def _next_stamp(self, known: tuple[Stamp, ...], event: AuditEvent, key: RecordKey) -> Stamp:
-        try:
-            return self._clock.next(after=max(known))
-        except ClockAhead:
-            # An invented version is refused as a stale one. An existing version means that a clock is wrong.
-            current = self._newest(event, key)
-            if current is None or current.stamp not in known:
-                self._explain_mismatch(event, key)
-            with self._authorization.auditing(event):
-                raise
-
-    def _explain_mismatch(self, event: AuditEvent, key: RecordKey) -> NoReturn:
-        if self._newest(event, key) is None:
+    def _explain_mismatch(self, event: AuditEvent, key: RecordKey, named: NamedVersions) -> NoReturn:
+        current = self._newest(event, key)
+        self.check_named(named, event, key, current)
+        if current is None:
             self._authorization.refuse(event, _not_created())
+        if current.stamp in named.match:
+            # It has arrived since the write failed.
+            self._authorization.refuse(event, Conflict(BUSY))
         self._authorization.refuse(event, Stale(STALE))
+
+    def check_named(
+        self, named: NamedVersions, event: AuditEvent, key: RecordKey, current: Version | None, *, written: bool = False
+    ) -> None:
+        """Refuse a request about a record when this region cannot answer for the versions that it names.
+
+        `current` is the newest version here. `written` is whether the event is already written.
+        """
+        with self._authorization.auditing(event, written=written):
+            error = self.arrivals.refusal(named, key, current)
+        if error is not None:
+            self._authorization.refuse(self._authorization.amendment(event) if written else event, error)
 
     def _newest(self, event: AuditEvent, key: RecordKey) -> Version | None:
         with self._authorization.auditing(event):
@@ -287,24 +310,32 @@ class History:
     def __init__(self, context: ServiceContext, *, cursors: Cursors) -> None:
         self._records = context.records
         self._authorization = context.authorization
+        self._arrivals = context.arrivals
         self._cursors = cursors
 
     def history(self, request: Request, id: str) -> str:
         """Return a page of versions, newest first, as a Bundle of type `history`.
 
-        Versions that both regions wrote concurrently name each other.
+        Versions that both regions wrote concurrently name each other, unless they are equal.
         """
         event = self._authorization.authorize(request, Action.READ, "history-instance", PATIENT, id)
+        named = NamedVersions(minimum=minimum_version(request))
         count, cursor = _page_parameters(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         scope = (key.tenant, "history", key.reference)
         before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor is not None else None
         with self._authorization.auditing(event, written=True):
             found = self._records.history(key, event, limit=count or LARGEST_COUNT, before=before)
-            conflicts = self._records.conflicts(key)
             if count == 0 and found.more:
                 raise TooCostly(f"The record has more than {LARGEST_COUNT} versions: read them page by page.")
-        shown = found.versions
+            shown = found.versions
+            concurrent = self._records.concurrent(key, shown)
+            newest = next(iter(shown), None)
+            if before is not None and named.minimum is not None:
+                newest = self._records.newest(key)
+            error = self._arrivals.refusal(named, key, newest)
+        if error is not None:
+            self._authorization.refuse(self._authorization.amendment(event), error)
         if not shown and before is None:
             self._authorization.refuse(self._authorization.amendment(event), NotFound("There is no such record."))
         url = f"{request.base}/{key.reference}"
@@ -314,17 +345,9 @@ class History:
         if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])
             links["next"] = f"{url}/_history?_count={count}&_cursor={sealed}"
-        entries = [
-            BundleEntry.past(version, url=url, concurrent_with=_concurrent_with(version, conflicts))
-            for version in shown
-        ]
+        entries = [BundleEntry.past(version, url=url, concurrent_with=concurrent[version.stamp]) for version in shown]
         total = len(shown) if before is None and not found.more else None
         return bundle("history", entries, links=links, total=total)
-
-
-def _concurrent_with(version: Version, conflicts: Sequence[frozenset[str]]) -> Sequence[str]:
-    own = str(version.stamp)
-    return sorted({other for group in conflicts if own in group for other in group} - {own})
 
 
 def _page_parameters(request: Request) -> tuple[int, str | None]:

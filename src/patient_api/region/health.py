@@ -11,12 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from patient_api.aws import Clients, translated
+from patient_api.aws import Clients, DynamoDB, translated
+from patient_api.clock import Clock
 from patient_api.contract.functions import HEALTH_SECONDS, Environment
-from patient_api.contract.keys import HEALTH_PROBE, key
 from patient_api.contract.metrics import Metric
-from patient_api.errors import StorageFault
+from patient_api.errors import StorageFault, WrongClock
 from patient_api.logging import StructuredLog
+from patient_api.probe import read_probe
 from patient_api.ttl_cache import TTLCache
 
 OVERALL_SECONDS: Final = 1.5
@@ -38,11 +39,15 @@ class Probe:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """The result of all probes. `failures` has an error code or type, never a message, by the name of the probe."""
+    """The result of all probes. `failures` has an error code or type, never a message, by the name of the probe.
+
+    `wrong_clock` is why this process may issue no version, None while it may.
+    """
 
     failures: Mapping[str, str]
     key_failures: int
     storage_failures: int
+    wrong_clock: WrongClock | None = None
 
     @property
     def healthy(self) -> bool:
@@ -81,13 +86,16 @@ class Health:
         running = [(probe, self._pool.submit(probe.run)) for probe in self._probes]
         failures: dict[str, str] = {}
         key_failures = 0
+        wrong_clock: WrongClock | None = None
         for probe, future in running:
             limit = min(probe.seconds, self._overall_seconds)
             error = _error(future, max(0.0, started + limit - time.monotonic()))
             if error is not None:
                 failures[probe.name] = error.code if isinstance(error, StorageFault) else type(error).__name__
                 key_failures += probe.of_key or (isinstance(error, StorageFault) and error.of_key)
-        report = HealthReport(failures, key_failures, len(failures) - key_failures)
+                wrong_clock = error if isinstance(error, WrongClock) else wrong_clock
+        storage_failures = len(failures) - key_failures - (wrong_clock is not None)
+        report = HealthReport(failures, key_failures, storage_failures, wrong_clock)
         self._publish(report)
         return report
 
@@ -100,17 +108,18 @@ def _error(future: Future[None], seconds: float) -> BaseException | None:
         return timeout
 
 
-def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
+def probes(
+    *, clients: Clients, environment: Environment, dynamodb: Callable[[], DynamoDB], clock: Clock
+) -> tuple[Probe, ...]:
     """Return the probes of the records table, the documents bucket and the KMS key.
 
-    Clients are created when a probe first runs.
+    Clients are created when a probe first runs. `clock` is checked after the read, which measures the time: a process
+    that may issue no version cannot serve.
     """
 
     def read_records() -> None:
-        with translated("GetItem"):
-            clients.dynamodb().get_item(
-                TableName=environment.records_table, Key=key(*HEALTH_PROBE), ConsistentRead=True
-            )
+        read_probe(dynamodb(), environment.records_table)
+        clock.check()
 
     def read_documents() -> None:
         with translated("HeadBucket"):
@@ -124,7 +133,7 @@ def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
 
 
 def publish(report: HealthReport, *, log: StructuredLog) -> None:
-    """Log what failed, and publish `Healthy`, and the counts of failures that are not 0."""
+    """Log what failed and a wrong clock, and publish `Healthy`, and the counts of failures that are not 0."""
     if not report.healthy:
         log.error("unhealthy", failures=dict(report.failures))
     metrics: dict[str, float] = {Metric.HEALTHY: int(report.healthy)}
@@ -132,4 +141,7 @@ def publish(report: HealthReport, *, log: StructuredLog) -> None:
         metrics[Metric.KEY_FAILURES] = report.key_failures
     if report.storage_failures:
         metrics[Metric.STORAGE_FAILURES] = report.storage_failures
-    log.count(metrics)
+    if report.wrong_clock is not None:
+        log.error("wrong clock", ahead_ms=report.wrong_clock.ahead_ms)
+        metrics[Metric.WRONG_CLOCK] = 1
+    log.count(metrics, ahead_ms=report.wrong_clock.ahead_ms if report.wrong_clock else None)

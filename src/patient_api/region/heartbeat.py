@@ -10,9 +10,10 @@ data while nothing is written.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from patient_api.aws import DynamoDB, translated
+from patient_api.aws import DynamoDB, date_of, translated
 from patient_api.contract.keys import HEARTBEAT_PARTITION, key
 from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
@@ -21,7 +22,7 @@ from patient_api.logging import StructuredLog
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """`at_ms` is in milliseconds since 1970, by the writer's clock. `endpoint` is the base address of its own API."""
+    """`at_ms` is when it was written, in milliseconds since 1970. `endpoint` is the address of its region's own API."""
 
     region: str
     at_ms: int
@@ -37,7 +38,7 @@ class Heartbeat:
 
 
 class Heartbeats:
-    """The heartbeats in this region's replica of the records table. Both methods raise StorageFault."""
+    """The heartbeats in this region's replica of the records table. All methods raise StorageFault."""
 
     def __init__(self, *, client: DynamoDB, table: str) -> None:
         self._client = client
@@ -55,17 +56,31 @@ class Heartbeats:
 
     def newest(self, region: str) -> Heartbeat | None:
         """Return the last heartbeat of `region` that arrived here, None when there is none."""
+        response = self._get(region)
+        return Heartbeat.of(response["Item"]) if "Item" in response else None
+
+    def time_ms(self, region: str) -> int:
+        """Return DynamoDB's time in milliseconds since 1970, rounded down to a second, from a read of the heartbeat.
+
+        The clock of the function may be wrong.
+        """
+        try:
+            return int(parsedate_to_datetime(date_of(self._get(region)) or "").timestamp()) * 1000
+        except ValueError:
+            raise StorageFault(operation="Read", code="UnreadableDate") from None
+
+    def _get(self, region: str) -> dict[str, Any]:
         with translated("GetItem"):
-            response = self._client.get_item(
+            return self._client.get_item(
                 TableName=self._table, Key=key(HEARTBEAT_PARTITION, region), ConsistentRead=True
             )
-        return Heartbeat.of(response["Item"]) if "Item" in response else None
 
 
 class ReplicationLag:
     """Publishes `ReplicationLag` for each heartbeat of `peer_region` in a stream. `now_ms` is milliseconds since 1970.
 
-    The lag is an upper bound, by up to a second, and as exact as the clocks of both regions agree.
+    The lag is an upper bound, by up to two seconds: a heartbeat and its arrival are dated by DynamoDB in whole seconds.
+    Where the time of arrival is later than `now_ms`, the lag is as exact as the clock of the function.
     """
 
     def __init__(self, *, peer_region: str, log: StructuredLog, now_ms: Callable[[], int]) -> None:

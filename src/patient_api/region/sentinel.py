@@ -31,7 +31,7 @@ class Sentinel:
     """Writes the heartbeat, reads the peer's heartbeat, and probes the peer's health.
 
     `endpoint` is the base address of this region's own API. `probe` returns the reason why a host is unhealthy, or
-    None. `now_ms` returns milliseconds since 1970.
+    None. `now_ms` returns DynamoDB's time in milliseconds since 1970, and raises StorageFault.
     """
 
     def __init__(

@@ -2,6 +2,10 @@
 
 A search by patient is not limited in time. Otherwise the trail is read hour by hour: the last day by default, at most
 31 days, at most one day per page. So a page can be short or empty and still have a next one.
+
+Requests have the time of the gateway in their events, so the clock of a function that is wrong hides none of them. The
+platform's own events have the time of the function that confirms documents: a search by patient finds them at once,
+whatever their time, and one without a patient up to `CLOCK_TOLERANCE` in the future.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +33,7 @@ LARGEST_READ: Final = 100
 HOURS: Final = 26  # for one page: a day, and the hours in which it begins and ends
 LONGEST_RANGE: Final = timedelta(days=31)
 DEFAULT_RANGE: Final = timedelta(days=1)
-CLOCK_TOLERANCE: Final = timedelta(minutes=1)  # by which the clock of another container may be ahead
+CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 
 _HOUR: Final = len("2027-01-15T08")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,7 +56,7 @@ class _Range:
 
 
 class AuditSearch:
-    """Searches of the audit trail of the caller's tenant. `now` returns the time in UTC, `new_id` a unique id."""
+    """Searches of the audit trail of the caller's tenant. `new_id` returns a unique id."""
 
     def __init__(
         self,
@@ -62,13 +66,11 @@ class AuditSearch:
         table: str,
         cursors: Cursors,
         pool: ThreadPoolExecutor,
-        now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
         self._authorization = authorization
         self._audit_log = AuditLog(client=client, table=table, pool=pool)
         self._cursors = cursors
-        self._now = now
         self._new_id = new_id
 
     def search(self, request: Request) -> str:
@@ -84,22 +86,25 @@ class AuditSearch:
         scope = (tenant, "search-type", AUDIT_EVENT, search.fingerprint)
         with self._authorization.auditing(event):
             if search.cursor is None:
-                span = self._range(search, limited=not patients)
+                span = _range(search, request.received, limited=not patients)
             else:
                 span = _Range(*self._cursors.open(search.cursor, *scope))
-            found, following, total = self._found(tenant, search, patients, span)
+            found, following, total = self._found(request, search, patients, span)
             cursor = self._cursors.seal(*scope, position=(span.low, following)) if following else None
             self._authorization.record_all(
                 [replace(event, id=self._new_id(), record=f"{PATIENT}/{id}") for id in patients] or [event]
             )
-        entries = [BundleEntry.match(resource_of(one), url=f"{request.base}/{AUDIT_EVENT}/{one.id}") for one in found]
+        # A single event cannot be read, so no URL of the server leads to it (https://hl7.org/fhir/R4/bundle.html#bundle-unique).
+        entries = [BundleEntry.match(resource_of(one), url=f"urn:uuid:{one.id}") for one in found]
         links = page_links(request, AUDIT_EVENT, search.pairs, cursor)
         return bundle("searchset", [*entries, *dropped_parameters(search)], links=links, total=total)
 
     def _found(
-        self, tenant: str, search: Search, patients: list[str], span: _Range
+        self, request: Request, search: Search, patients: list[str], span: _Range
     ) -> tuple[Sequence[AuditEvent], str | None, int | None]:
         """Return the events of the page, the position of the next page, and the total if it is known."""
+
+        tenant = request.caller.tenant
 
         def steps(span: _Range) -> Iterator[_Step]:
             return self._of_patients(tenant, patients, span) if patients else self._by_hour(tenant, span)
@@ -110,25 +115,11 @@ class AuditSearch:
         if not search.counted:
             return found, following, None
         # A later page begins further back than the search.
-        whole = span if search.cursor is None else self._range(search, limited=not patients)
+        whole = span if search.cursor is None else _range(search, request.received, limited=not patients)
         all_events, beyond = _page(steps(whole), search, BUDGET + 1)
         if beyond is not None:
             raise TooCostly("Too many events to count: name a patient and a shorter range with date=ge… and date=lt….")
         return found, following, len(all_events)
-
-    def _range(self, search: Search, *, limited: bool) -> _Range:
-        now = self._now() + CLOCK_TOLERANCE
-        dates = search.values("date")
-        first, end = window_of(dates)
-        low = _EPOCH + timedelta(milliseconds=first)
-        high = min(now, _EPOCH + timedelta(milliseconds=end))
-        if limited and not dates:
-            low = now - CLOCK_TOLERANCE - DEFAULT_RANGE
-        elif limited and high - low > LONGEST_RANGE:
-            raise TooCostly(
-                f"Name a patient, or a range of at most {LONGEST_RANGE.days} days with date=ge… and date=lt…."
-            )
-        return _Range(instant(low), instant(high))
 
     def _of_patients(self, tenant: str, patients: list[str], span: _Range) -> Iterator[_Step]:
         before = span.before
@@ -148,6 +139,21 @@ class AuditSearch:
             before = read[-1][0] if len(read) == LARGEST_READ else hour
             if before == hour and before > span.low:
                 yield _Step(hour)
+
+
+def _range(search: Search, now: datetime, *, limited: bool) -> _Range:
+    """Return the range that a search reads. `limited` is whether it is limited in time."""
+    dates = search.values("date")
+    first, end = window_of(dates)
+    low, high = _EPOCH + timedelta(milliseconds=first), _EPOCH + timedelta(milliseconds=end)
+    if not limited:
+        return _Range(instant(low), instant(high))
+    high = min(high, now + CLOCK_TOLERANCE)
+    if not dates:
+        low = now - DEFAULT_RANGE
+    elif high - low > LONGEST_RANGE:
+        raise TooCostly(f"Name a patient, or a range of at most {LONGEST_RANGE.days} days with date=ge… and date=lt….")
+    return _Range(instant(low), instant(high))
 
 
 def _page(steps: Iterator[_Step], search: Search, count: int) -> tuple[list[AuditEvent], str | None]:

@@ -473,7 +473,7 @@ _PAGE_CONTROLS: Final = (
     Control("_totalMethod", "`count` is the same as `_total=accurate`.", ("count",)),
     Control("_cursor", "Continues after a page: part of its link `next`, valid for an hour."),
     Control("_format", "Takes precedence over the header Accept."),
-    Control("_pretty", "Accepted; responses are compact either way.", ("true", "false")),
+    Control("_pretty", "`true` for line breaks in the response.", ("true", "false")),
 )
 _COUNT: Final = Control(
     "_count",

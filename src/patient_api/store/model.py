@@ -2,17 +2,22 @@
 
 | item | `pk` | `sk` | attributes beside `version` and `resource` or `deleted` |
 |---|---|---|---|
-| version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `replaces`, `merges`, `fingerprint` |
-| head | the same | `head#<region>` | `method`, and for the index `by-update`: `update_shard`, `updated` |
-| marker | the same | `c#<stamp>`, `pending` | the index's two attributes while it is open |
+| version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `digest`, `replaces`, `merges`, `fingerprint` |
+| head | the same | `head#<region>` | `method`, `digest`, and for the index `by-update`: `update_shard`, `updated` |
+| conflict marker | the same | `c#<stamp>` | `members`, and the index's two attributes while it is open |
+| replica of a document | the same | `replica#<region>` | see `patient_api.documents.repository` |
+| used Idempotency-Key of documents | `<tenant>#DocumentReference#<id of the key>` | `idempotency-key` | `fingerprint` |
 | index | `<tenant>#<type>?<parameter>#<blind>` | `<id>` | none |
 
 A head is written and read in its own region only, so that replication cannot move it backwards. `update_shard` is
 `<tenant>#<type>#<number>#<region>`: each region lists its own heads.
 
-CloudTrail records keys, so they hold no patient data: values in keys of index items are blinded.
+CloudTrail records keys, so they hold ids and no values of records: values in keys of index items are blinded.
 """
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +28,12 @@ from zlib import crc32
 from patient_api.clock import Stamp
 from patient_api.contract.keys import HEAD_PREFIX, UPDATE_SHARDS, VERSION_PREFIX, key, record_partition
 from patient_api.errors import StorageFault
-from patient_api.fhir.codec import JsonValue, dump
+from patient_api.fhir.codec import JsonValue, Number, dump
 
 Item = Mapping[str, Mapping[str, Any]]
+
+DELETED: Final = "deleted"
+"""The digest of a version that marks a deletion."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
@@ -69,8 +77,10 @@ class Version:
 
     Attributes:
         resource: the whole resource as compact JSON, id and meta included; None when the version marks a deletion.
+        digest: identifies the content, without id, versionId and lastUpdated.
         replaces: the version that its writer replaced; None for a first version. Versions that replace the same one are
-            siblings, until a later version also `merges` them.
+            siblings, until a later version also `merges` them. Siblings with the same digest are equal, such as those
+            of a request that was repeated in the other region.
         fingerprint: of the idempotent request that created it.
     """
 
@@ -78,9 +88,14 @@ class Version:
     stamp: Stamp
     method: Method
     resource: str | None
+    digest: str
     replaces: Stamp | None = None
     merges: tuple[Stamp, ...] = ()
     fingerprint: str | None = None
+
+    def equals(self, other: "Version") -> bool:
+        """Return whether another version is an equal sibling."""
+        return self.stamp != other.stamp and (self.replaces, self.digest) == (other.replaces, other.digest)
 
 
 def stamped(resource: dict[str, JsonValue], *, key: RecordKey, stamp: Stamp) -> dict[str, JsonValue]:
@@ -107,15 +122,41 @@ def version_of(
 ) -> Version:
     """Return the version with `resource`, stamped, as its content."""
     text = dump(stamped(resource, key=key, stamp=stamp))
-    return Version(key, stamp, method, text, replaces=replaces, merges=merges, fingerprint=fingerprint)
+    digest = _digest(resource)
+    return Version(key, stamp, method, text, digest, replaces=replaces, merges=merges, fingerprint=fingerprint)
+
+
+def deletion_of(*, key: RecordKey, stamp: Stamp, replaces: Stamp, merges: tuple[Stamp, ...] = ()) -> Version:
+    """Return the version that marks a record as deleted."""
+    return Version(key, stamp, Method.DELETE, None, DELETED, replaces=replaces, merges=merges)
+
+
+def _digest(resource: Mapping[str, JsonValue]) -> str:
+    """Return the SHA-256 of a resource as a version's digest, in base64.
+
+    It needs no key: it is encrypted with the resource in the same item, and is in no key, index or log.
+    """
+    meta = resource.get("meta")
+    own = meta if isinstance(meta, dict) else {}
+    kept = {name: value for name, value in own.items() if name not in {"versionId", "lastUpdated"}}
+    content = {name: value for name, value in resource.items() if name not in {"resourceType", "id", "meta"}}
+    # The order of members has no meaning in JSON. A number keeps its text, and differs from the same text as a string.
+    text = json.dumps([kept, content], sort_keys=True, default=_number)
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, Number):
+        raise TypeError(type(value).__name__)
+    return ["number", value.text]
 
 
 @dataclass(frozen=True)
 class Marker:
-    """Work that is open for a record: a conflict to resolve, or a document to confirm.
+    """A conflict to resolve.
 
     Attributes:
-        at: the stamp that orders open markers.
+        at: the stamp that orders open conflicts.
         partition: the partition of the index `by-update` that lists the marker; None once the work is done.
         facts: further attributes of the item.
         members: the versions in conflict.
@@ -202,6 +243,7 @@ def version_of_item(item: Item) -> Version:
             _stamp(item["version"]["S"]),
             Method(item["method"]["S"]),
             None if "deleted" in item else item["resource"]["S"],
+            item["digest"]["S"],
             replaces=_stamp(item["replaces"]["S"]) if "replaces" in item else None,
             merges=tuple(_stamp(entry["S"]) for entry in item["merges"]["L"]) if "merges" in item else (),
             fingerprint=item["fingerprint"]["S"] if "fingerprint" in item else None,
@@ -212,7 +254,8 @@ def version_of_item(item: Item) -> Version:
 
 def _content(version: Version) -> dict[str, Any]:
     content = {"deleted": {"BOOL": True}} if version.resource is None else {"resource": {"S": version.resource}}
-    return {"version": {"S": str(version.stamp)}, "method": {"S": version.method.value}, **content}
+    facts = {"version": str(version.stamp), "method": version.method.value, "digest": version.digest}
+    return {**{name: {"S": text} for name, text in facts.items()}, **content}
 
 
 def _stamp(text: str) -> Stamp:

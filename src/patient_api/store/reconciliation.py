@@ -3,6 +3,11 @@
 A version follows the version that it replaces and those that it merges. Versions that follow the same one are
 *siblings*. A version descends from all that it follows, and from all that those descend from.
 
+Siblings with the same content are equal: a request that was repeated in the other region has written both. They are no
+conflict. The newer one counts as following the older one too, and a version that descends from one of them as
+following those of them that are older than itself (`lineage_of`): it has their content behind it. So equal siblings
+unite by themselves, no further version is written, and versions that differ again after them conflict with each other.
+
 Items of a record replicate one by one and in any order, and each region can write a version that follows the same one.
 Reconciliation deletes nothing:
 
@@ -11,21 +16,33 @@ Reconciliation deletes nothing:
 - It records siblings in a marker, `c#<the version that they follow>`, or `c#0` for several first versions. The first
   version that descends from all siblings closes the marker.
 
-Both results depend on the versions alone, and versions are only ever added. So once both regions hold the same
+Versions of a type in `folds` never conflict: a function returns the current one of all versions, in which the head is
+a copy. That version may be older than others.
+
+All results depend on the versions alone, and versions are only ever added. So once both regions hold the same
 versions, their heads are at the same version and their markers are equal, in any order of arrival.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
 from patient_api.aws import DynamoDB, translated
 from patient_api.clock import Stamp
-from patient_api.contract.keys import CONFLICT_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
+from patient_api.contract.keys import CONFLICT_PREFIX, HEAD_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
 from patient_api.errors import StorageFault
-from patient_api.store.model import Item, Marker, RecordKey, Version, head_item, marker_item
+from patient_api.store.model import (
+    Item,
+    Marker,
+    RecordKey,
+    Version,
+    head_item,
+    head_sk,
+    marker_item,
+    version_of_item,
+)
 
 ORIGIN: Final = "0"
 """What first versions follow. It sorts before every stamp."""
@@ -34,19 +51,27 @@ LARGEST_PAGE: Final = 1_000
 LARGEST_RECORD: Final = 20_000  # versions of one record that are compared with each other
 
 _VERSION_NAME: Final = {"#version": "version"}
-_LINK_NAMES: Final = {**_VERSION_NAME, "#replaces": "replaces", "#merges": "merges"}
+_LINK_NAMES: Final = {**_VERSION_NAME, "#replaces": "replaces", "#merges": "merges", "#digest": "digest"}
+_LINK: Final = {
+    "ProjectionExpression": "sk, #version, #replaces, #merges, #digest",
+    "ExpressionAttributeNames": _LINK_NAMES,
+}
 _AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every version
 
-Lineage = Mapping[str, Sequence[str]]
+Lineage = Mapping[str, Collection[str]]
 """The stamps of versions, and those that each follows."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A version and those that it follows: the one that it replaces, or ORIGIN, then those that it merges."""
+    """A version and those that it follows: the one that it replaces, or ORIGIN, then those that it merges.
+
+    Siblings with the same digest are equal.
+    """
 
     stamp: str
     follows: tuple[str, ...]
+    digest: str
 
     @classmethod
     def of(cls, item: Item) -> "Link":
@@ -54,7 +79,7 @@ class Link:
         try:
             replaces = item["replaces"]["S"] if "replaces" in item else ORIGIN
             merged = [entry["S"] for entry in item["merges"]["L"]] if "merges" in item else []
-            return cls(item["version"]["S"], (replaces, *merged))
+            return cls(item["version"]["S"], (replaces, *merged), item["digest"]["S"])
         except (KeyError, TypeError):
             raise StorageFault(operation="Read", code="UnreadableVersion") from None
 
@@ -80,20 +105,26 @@ class Conflict:
 class Reconciler:
     """Reconciles the records of one region's replica.
 
-    Calls `opened` for each conflict that this region is the first to record, with the version that its members follow.
+    `folds` has, by resource type, the function that returns the current one of all versions of a record. Calls `opened`
+    for each conflict that this region is the first to record, with the version that its members follow.
     """
 
     client: DynamoDB
     table: str
     region: str
     opened: Callable[[RecordKey, str], None]
+    folds: Mapping[str, Callable[[Sequence[Version]], Version]] = field(default_factory=dict)
 
     def reconcile(self, change: Change) -> None:
-        """Move the head forward, and mark siblings. Idempotent. Raises StorageFault.
+        """Update the head, and mark siblings. Idempotent. Raises StorageFault.
 
         Nearly all changes continue the newest versions. They cost one query of one item more than the change has, and
         one put if the newest version is from the other region.
         """
+        fold = self.folds.get(change.key.type)
+        if fold is not None:
+            self._fold_head(change.key, fold)
+            return
         if change.newest.stamp.region != self.region:
             self._advance_head(change.newest)
         links = {link.stamp: link for link in change.links}
@@ -109,14 +140,45 @@ class Reconciler:
         }
         self._put(head_item(newest, self.region), forward)
 
+    def _fold_head(self, key: RecordKey, fold: Callable[[Sequence[Version]], Version]) -> None:
+        """Move the head to the current version of a type whose versions never conflict."""
+        condition = {
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :head AND :last",
+            "ExpressionAttributeValues": {
+                ":pk": {"S": key.partition},
+                ":head": {"S": HEAD_PREFIX},
+                ":last": {"S": _AFTER_ALL},
+            },
+        }
+        for _ in range(ATTEMPTS):
+            items = {item["sk"]["S"]: item for item in self._query(condition, LARGEST_RECORD)}
+            current = fold([version_of_item(item) for sk, item in items.items() if sk.startswith(VERSION_PREFIX)])
+            head = items.get(head_sk(self.region))
+            if head is not None and head["version"]["S"] == str(current.stamp):
+                return
+            unchanged: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+            if head is not None:
+                unchanged = {
+                    "ConditionExpression": "#version = :version",
+                    "ExpressionAttributeNames": _VERSION_NAME,
+                    "ExpressionAttributeValues": {":version": head["version"]},
+                }
+            if self._put(head_item(current, self.region), unchanged):
+                return
+        raise StorageFault(operation="PutItem", code="Contention")
+
     def _update_markers(self, key: RecordKey, followed: set[str]) -> None:
-        """Update the markers of versions that the change follows, and those that are still open."""
+        """Update the markers of versions that the change follows, of equal siblings, and those that are still open."""
         # Versions and markers may arrive meanwhile, so repeat until there is nothing to change.
         for _ in range(ATTEMPTS):
             known = self._conflicts(key)
-            due = sorted(followed | {after for after, conflict in known.items() if conflict.resolved is None})
-            lineage = {link.stamp: link.follows for link in self._links(key, after=due[0])}
-            found = {after: conflict_after(after, lineage, known.get(after)) for after in due}
+            due = followed | {after for after, conflict in known.items() if conflict.resolved is None}
+            # Equal siblings of a version are newer than the one that it replaces. Reads one item of each due version.
+            first = min(self._replaced_by(key, stamp) for stamp in sorted(due))
+            links = self._links(key, after=first)
+            lineage = lineage_of(links)
+            due |= _equal_siblings(link for link in links if link.follows[0] >= first).keys()
+            found = {after: conflict_after(after, lineage, known.get(after)) for after in sorted(due)}
             changed = {
                 after: conflict for after, conflict in found.items() if conflict and conflict != known.get(after)
             }
@@ -151,6 +213,17 @@ class Reconciler:
         items = self._query(condition, LARGEST_RECORD)
         return {item["sk"]["S"].removeprefix(CONFLICT_PREFIX): _conflict(item) for item in items}
 
+    def _replaced_by(self, key: RecordKey, stamp: str) -> str:
+        """Return the version that a version replaces, or the version itself when it is not here."""
+        if stamp == ORIGIN:
+            return ORIGIN
+        condition = {
+            "KeyConditionExpression": "pk = :pk AND sk = :sk",
+            "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":sk": {"S": f"{VERSION_PREFIX}{stamp}"}},
+            **_LINK,
+        }
+        return next((Link.of(item).follows[0] for item in self._query(condition, 1)), stamp)
+
     def _links(
         self, key: RecordKey, *, after: str = ORIGIN, newest_first: bool = False, limit: int = LARGEST_RECORD
     ) -> Sequence[Link]:
@@ -159,8 +232,7 @@ class Reconciler:
         condition = {
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :last",
             "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":low": {"S": low}, ":last": {"S": _AFTER_ALL}},
-            "ProjectionExpression": "sk, #version, #replaces, #merges",
-            "ExpressionAttributeNames": _LINK_NAMES,
+            **_LINK,
             "ScanIndexForward": not newest_first,
         }
         return [Link.of(item) for item in self._query(condition, limit) if item["sk"]["S"] != low]
@@ -193,6 +265,38 @@ class Reconciler:
                     raise
                 return False
         return True
+
+
+def lineage_of(links: Iterable[Link]) -> Lineage:
+    """Return what each version follows, which includes its older equal siblings.
+
+    A version that descends from another one also follows that one's equal siblings which are older than itself, unless
+    it descends from them already.
+    """
+    ordered = sorted(links, key=lambda link: link.stamp)
+    equal = _equal_siblings(ordered)
+    lineage: dict[str, set[str]] = {}
+    behind: dict[str, frozenset[str]] = {}
+    """Of each version, those with equal siblings among itself and the versions that it descends from."""
+    for link in ordered:
+        follows = set(link.follows)
+        found = follows
+        known = frozenset(equal.keys() & {link.stamp})
+        while found:
+            known = known.union(*(behind.get(stamp, ()) for stamp in found))
+            found = {other for stamp in known for other in equal[stamp] if other < link.stamp} - known
+            follows |= found
+        lineage[link.stamp] = follows
+        behind[link.stamp] = known
+    return lineage
+
+
+def _equal_siblings(links: Iterable[Link]) -> Mapping[str, Set[str]]:
+    """Return the versions that have equal siblings, each with the group to which it belongs."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for link in links:
+        groups.setdefault((link.follows[0], link.digest), set()).add(link.stamp)
+    return {stamp: group for group in groups.values() if len(group) > 1 for stamp in group}
 
 
 def conflict_after(after: str, lineage: Lineage, known: Conflict | None = None) -> Conflict | None:

@@ -78,7 +78,7 @@ class StreamProcessor:
 
     def _report(self, entry: Mapping[str, Any]) -> None:
         keys = {name: value["S"] for name, value in entry["dynamodb"]["Keys"].items()}
-        # Keys contain ids and times, and no patient data.
+        # Keys contain ids and times, and no values of records.
         self._log.error("an item that must not change was changed", change=entry["eventName"], **keys)
         self._log.count({Metric.TAMPERED_ITEMS: 1})
 

@@ -13,7 +13,7 @@ head, which follows a moment later when a version arrives from the other region.
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -29,13 +29,11 @@ from patient_api.contract.keys import key as item_key
 from patient_api.errors import Contention, HeadMismatch, StorageFault, Unprocessable
 from patient_api.store.model import (
     Item,
-    Marker,
     RecordKey,
     Token,
     Version,
     head_item,
     head_sk,
-    marker_item,
     token_item,
     version_item,
     version_of_item,
@@ -47,7 +45,11 @@ HEAD_ATTEMPTS: Final = 3
 TRANSACTION_ATTEMPTS: Final = 3
 LARGEST_TRANSACTION: Final = 100  # actions of one TransactWriteItems
 
+Put = Mapping[str, Any]
+"""An item to write, as `Item`, and the condition for it."""
+
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
+_FURTHER: Final = 2  # puts of a version and its head, before those of further items
 # A transaction also holds the version, its head and the audit event.
 _LARGEST_INDEX: Final = LARGEST_TRANSACTION - 3
 _AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every stamp, which begins with a digit
@@ -77,20 +79,23 @@ class VersionStore:
     pause: Callable[[float], None] = time.sleep
 
     def insert(
-        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
+        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), items: Sequence[Put] = ()
     ) -> None:
-        """Add a record's first version with its index items and markers. Raises HeadMismatch, Contention."""
-        self._write(version, event, tokens, markers, _NEW)
+        """Add a record's first version with its index items and further items.
+
+        Raises HeadMismatch, and Contention also when the condition of a further item fails.
+        """
+        self._write(version, event, tokens, items, _NEW)
 
     def replace(
-        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
+        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), items: Sequence[Put] = ()
     ) -> None:
-        """Add a version if the record is still at the one that it replaces. Raises HeadMismatch, Contention."""
+        """Add a version if the record is still at the one that it replaces. Raises as `insert` does."""
         expected = str(version.replaces)
         condition = _head_is(expected)
         for _ in range(HEAD_ATTEMPTS - 1):
             try:
-                return self._write(version, event, tokens, markers, condition)
+                return self._write(version, event, tokens, items, condition)
             except HeadMismatch:
                 # The expected version may have come from the other region just now. Then it is the newest one, and this
                 # region's head has yet to follow.
@@ -99,7 +104,11 @@ class VersionStore:
                 if newest is None or str(newest.stamp) != expected or (head is not None and head > expected):
                     raise
                 condition = _NEW if head is None else _head_is(head)
-        return self._write(version, event, tokens, markers, condition)
+        return self._write(version, event, tokens, items, condition)
+
+    def put(self, item: Put, event: AuditEvent) -> None:
+        """Write an item that is no version, with its audit event. Raises Contention when its condition fails."""
+        self._transact([{"TableName": self.table, **item}, self.trail.put_request(event)], further=range(1))
 
     def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None:
         """Return the newest version in this region, None when there is none."""
@@ -129,14 +138,66 @@ class VersionStore:
 
     def holds(self, key: RecordKey, stamp: Stamp) -> bool:
         """Return whether this region has the version."""
-        return self._item(key, f"{VERSION_PREFIX}{stamp}") is not None
+        return self._item(key, f"{VERSION_PREFIX}{stamp}", ProjectionExpression="sk") is not None
+
+    def is_followed(self, key: RecordKey, stamp: Stamp) -> bool:
+        """Return whether this region has a version that replaces or merges this one.
+
+        Reads all newer versions, and DynamoDB charges for their content although it is not returned.
+        """
+        start: dict[str, Any] = {}
+        while True:
+            with translated("Query"):
+                response = self.client.query(
+                    TableName=self.table,
+                    KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+                    ExpressionAttributeValues={
+                        ":pk": {"S": key.partition},
+                        ":first": {"S": f"{VERSION_PREFIX}{stamp}"},
+                        ":last": {"S": _AFTER_ALL},
+                    },
+                    ProjectionExpression="#replaces, #merges",
+                    ExpressionAttributeNames={"#replaces": "replaces", "#merges": "merges"},
+                    ConsistentRead=True,
+                    **start,
+                )
+            named = {"S": str(stamp)}
+            if any(named == item.get("replaces") or named in _merged(item) for item in response["Items"]):
+                return True
+            if "LastEvaluatedKey" not in response:
+                return False
+            start = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
+
+    def follows(self, key: RecordKey) -> bool:
+        """Return whether this region has a head of the record, so that `insert` would raise HeadMismatch."""
+        return self._head(key) is not None
 
     def first(self, key: RecordKey) -> Version | None:
         """Return the oldest version, None when there is none."""
         return self._first(key, ascending=True)
 
-    def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]:
-        """Return the groups of versions that were written at the same time in different regions."""
+    def concurrent(self, key: RecordKey, versions: Sequence[Version]) -> Mapping[Stamp, Sequence[str]]:
+        """Return, for each of these versions of a record, those written concurrently in another region.
+
+        Equal siblings are left out. A version that has not arrived here is assumed to differ.
+        """
+        groups = self._conflicts(key)
+        held = {str(version.stamp): version for version in versions}
+        members = set[str]().union(*(group for group in groups if not group.isdisjoint(held)))
+        for stamp in sorted(members - held.keys()):
+            item = self._item(key, f"{VERSION_PREFIX}{stamp}")
+            if item is not None:
+                held[stamp] = version_of_item(item)
+
+        def others(version: Version) -> Sequence[str]:
+            own = str(version.stamp)
+            near = {other for group in groups if own in group for other in group} - {own}
+            return sorted(other for other in near if other not in held or not version.equals(held[other]))
+
+        return {version.stamp: others(version) for version in versions}
+
+    def _conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]:
+        """Return the groups of versions of a record that have a marker."""
         with translated("Query"):
             response = self.client.query(
                 TableName=self.table,
@@ -174,9 +235,11 @@ class VersionStore:
         item = self._item(key, head_sk(self.region))
         return item["version"]["S"] if item else None
 
-    def _item(self, key: RecordKey, sk: str) -> Item | None:
+    def _item(self, key: RecordKey, sk: str, **options: str) -> Item | None:
         with translated("GetItem"):
-            response = self.client.get_item(TableName=self.table, Key=item_key(key.partition, sk), ConsistentRead=True)
+            response = self.client.get_item(
+                TableName=self.table, Key=item_key(key.partition, sk), ConsistentRead=True, **options
+            )
         item: Item | None = response.get("Item")
         return item
 
@@ -188,7 +251,7 @@ class VersionStore:
         try:
             result = read()
         finally:
-            wait((written,))
+            written.exception()  # waits
         written.result()
         return result
 
@@ -197,20 +260,23 @@ class VersionStore:
         version: Version,
         event: AuditEvent,
         tokens: Collection[Token],
-        markers: Sequence[Marker],
+        items: Sequence[Put],
         condition: dict[str, Any],
     ) -> None:
-        check_index_size(tokens, markers)
+        check_index_size(tokens, items)
         puts = [
             {"Item": version_item(version), **_NEW},
             {"Item": head_item(version, self.region), **condition},
-            *({"Item": marker_item(marker)} for marker in markers),
+            *items,
             *({"Item": token_item(version, token)} for token in tokens),
         ]
-        self._transact([*({"TableName": self.table, **put} for put in puts), self.trail.put_request(event)])
+        further = range(_FURTHER, _FURTHER + len(items))
+        self._transact(
+            [*({"TableName": self.table, **put} for put in puts), self.trail.put_request(event)], further=further
+        )
 
-    def _transact(self, puts: Sequence[Mapping[str, Any]]) -> None:
-        """Execute all of the puts or none. The put of the head is the second one."""
+    def _transact(self, puts: Sequence[Mapping[str, Any]], *, further: range) -> None:
+        """Execute all of the puts or none. The second one is that of the head; `further` are those of further items."""
         request = {
             "TransactItems": [{"Put": put} for put in puts],
             # DynamoDB recognizes a retry whose first response was lost, instead of failing its conditions.
@@ -221,7 +287,7 @@ class VersionStore:
                 try:
                     self.client.transact_write_items(**request)
                 except ClientError as error:
-                    _check_conflict(error, head=1)
+                    _check_conflict(error, head=1, further=further)
                 else:
                     return
             if attempt < TRANSACTION_ATTEMPTS:
@@ -229,10 +295,15 @@ class VersionStore:
         raise Contention
 
 
-def check_index_size(tokens: Collection[Token], markers: Collection[Marker] = ()) -> None:
+def check_index_size(tokens: Collection[Token], items: Collection[Put] = ()) -> None:
     """Check that a version and its index items fit into one transaction. Raises Unprocessable."""
-    if len(tokens) + len(markers) > _LARGEST_INDEX:
+    if len(tokens) + len(items) > _LARGEST_INDEX:
         raise Unprocessable("The resource has too many names and identifiers to be indexed.")
+
+
+def _merged(item: Item) -> Sequence[Any]:
+    merges: Sequence[Any] = item["merges"]["L"] if "merges" in item else ()
+    return merges
 
 
 def _head_is(stamp: str) -> dict[str, Any]:
@@ -244,7 +315,7 @@ def _head_is(stamp: str) -> dict[str, Any]:
     }
 
 
-def _check_conflict(error: ClientError, *, head: int) -> None:
+def _check_conflict(error: ClientError, *, head: int, further: range) -> None:
     """Return if the error is a conflict with another transaction, and raise for every other reason.
 
     Reasons have the order of the items, with the code `None` for items that caused no failure
@@ -257,6 +328,8 @@ def _check_conflict(error: ClientError, *, head: int) -> None:
     codes = [str(reason.get("Code", "None")) for reason in error.response.get("CancellationReasons", ())]
     if codes[head : head + 1] == ["ConditionalCheckFailed"]:
         raise HeadMismatch
+    if "ConditionalCheckFailed" in codes[further.start : further.stop]:
+        raise Contention
     causes = [code for code in codes if code != "None"]
     if "TransactionConflict" in causes:
         return

@@ -1,4 +1,4 @@
-"""Clients of a drill update the same records in both regions during a partition."""
+"""Clients of a drill append to the same records in both regions during a partition, and their history is checked."""
 
 import ssl
 import time
@@ -8,10 +8,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from healthcare_dr.ops.drill.conflict_resolver import FOLLOWS, ConflictResolver, unmerged
+from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver, unmerged
+from healthcare_dr.ops.drill.consistency import check_history
+from healthcare_dr.ops.drill.journal import Operation
 from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
 from healthcare_dr.ops.drill.load.resolver import DnsResolver
+from healthcare_dr.ops.drill.record_versions import VersionReader
+from healthcare_dr.ops.drill.report.anomalies import explained
 from support.platform import REGIONS, Deployed, eventually, patient
 
 EAST, WEST = REGIONS
@@ -88,7 +92,6 @@ def test_updates_during_a_partition_are_kept_and_their_conflicts_merged(
 
     updates = [write for write in ledger.writes() if write.kind == "update"]
     assert {write.region for write in updates} == set(REGIONS), "only one region acknowledged updates"
-    assert len({(write.id, write.version) for write in updates}) == len(updates)
     for region in REGIONS:
         found = ledger.missing(region, at=time.monotonic(), fault_at=time.monotonic())
         assert (found.numbers, found.looked_for > POOL) == ((), True)
@@ -102,26 +105,45 @@ def test_updates_during_a_partition_are_kept_and_their_conflicts_merged(
         tables=tables,
         table=deployed.names.records_table,
         tenant=TENANT,
+        updated=lambda: {write.id for write in updates},
         clock=time.monotonic,
         sleep=time.sleep,
     )
     resolved = resolver.run()
     assert resolved.found > 0
     assert (resolved.merged, resolved.left) == (resolved.found, ())
-    for id in {write.id for write in updates}:
-        east, west = (lineage(end, client, token, id) for end in ends.values())
+    reader = VersionReader(
+        endpoints=ends, token=token, client=client, clock=time.monotonic, sleep=time.sleep, patience_seconds=10
+    )
+    ids = {write.id for write in updates}
+    operations, lineages = load.history().operations(), reader.lineages(ids)
+    for id in ids:
+        east, west = (lineages[region][id] for region in REGIONS)
+        assert east is not None
         assert east == west
-        assert unmerged(east) == ()
+        assert unmerged(east.follows) == ()
+    history = check_history(operations, lineages)
+    assert history.anomalies == (), list(explained(history.anomalies))
+    assert history.appends >= 8 * POOL
+    assert history.session_reads > 0
+    damage_is_found(deployed, reader, operations, ids)
 
 
-def lineage(end: Endpoint, client: httpx.Client, token: str, id: str) -> dict[str, list[str]]:
-    """Return the versions that each version of a record follows, from a region's history."""
-    found: dict[str, list[str]] = {}
-    query = "_count=50"
-    while query:
-        page = end.request(client, f"/fhir/Patient/{id}/_history?{query}", token=token).raise_for_status().json()
-        for entry in page["entry"]:
-            named = [each["valueId"] for each in entry.get("extension", ()) if each["url"] == FOLLOWS]
-            found[entry["response"]["etag"][3:-1]] = named
-        query = {link["relation"]: link["url"] for link in page["link"]}.get("next", "").partition("?")[2]
-    return found
+def damage_is_found(
+    deployed: Deployed, reader: VersionReader, operations: tuple[Operation, ...], ids: set[str]
+) -> None:
+    """Remove an acknowledged version from the table of one region, check the history, and put the version back."""
+    write = next(each for each in reversed(operations) if each.kind == "append" and each.done and each.record in ids)
+    table, name = deployed.client("dynamodb", WEST), deployed.names.records_table
+    key = {"pk": {"S": f"{TENANT}#Patient#{write.record}"}, "sk": {"S": f"v#{write.version}"}}
+    item = table.get_item(TableName=name, Key=key, ConsistentRead=True)["Item"]
+    deployed.emulator.set_replication(tables=False)
+    try:
+        table.delete_item(TableName=name, Key=key)
+        found = check_history(operations, reader.lineages({write.record}))
+    finally:
+        table.put_item(TableName=name, Item=item)
+        deployed.emulator.set_replication(tables=True)
+    (lost,) = [each for each in found.anomalies if each.name == "lost version"]
+    assert (lost.region, lost.record) == (WEST, write.record)
+    assert lost.operations == (write,)

@@ -19,6 +19,7 @@ from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.ports import Target
 from healthcare_dr.settings import Settings
+from support.drills import INCONCLUSIVE
 from support.platform import REGIONS, SUFFIX, Deployed, eventually
 from unit.ops.fakes import RecordingProgress
 
@@ -91,8 +92,10 @@ def test_drill_on_aws_passes(
 ) -> None:
     prompts: list[Sequence[str]] = []
     journal = play(deployed, settings, account, fault, prompts)
-    assert (journal.outcome, journal.label) == ("passed", "aws"), journal.reason
     assert len(prompts) == 1
+    if journal.outcome == INCONCLUSIVE:
+        journal = play(deployed, settings, account, fault, prompts)
+    assert (journal.outcome, journal.label) == ("passed", "aws"), journal.reason
     milestones = journal.milestones
     assert milestones is not None
     assert milestones.dns_changed is not None

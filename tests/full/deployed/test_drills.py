@@ -38,6 +38,21 @@ def test_lost_primary_fails_over_without_data_loss(deployed: Deployed, fault: st
     assert "control-planes" in journal["rolled_back"]
 
 
+@pytest.mark.requirement("C1", "C2", "C3")
+@pytest.mark.trap(24)
+def test_region_with_wrong_clocks_writes_nothing_and_leaves_dns(deployed: Deployed) -> None:
+    journal = drill(deployed, "clock-ahead", *FAST)
+    fault, changed, healed = journal["milestones"]["fault"], journal["milestones"]["dns_changed"], undone(journal)
+    # Reads succeed until the TTLs of clients end.
+    assert answered_from(journal, after=changed + 2, before=healed) == {SECONDARY}
+    written = [
+        sample["region"]
+        for sample in journal["samples"]
+        if sample["kind"] != "read" and fault + 1 <= sample["at"] < healed and 200 <= (sample["status"] or 0) < 300
+    ]
+    assert set(written) == {SECONDARY}
+
+
 @pytest.mark.trap(21)
 def test_lost_secondary_does_not_drain_the_primary(deployed: Deployed) -> None:
     journal = drill(deployed, "peer-lost", *FAST)
@@ -92,7 +107,8 @@ def test_planned_failover_and_failback_lose_no_request(deployed: Deployed) -> No
     journal = drill(deployed, "planned-failover", *FAST)
     changed = journal["milestones"]["dns_changed"]
     assert answered_from(journal, after=changed + 2, before=undone(journal)) == {SECONDARY}
-    assert (journal["requests"]["failed"], journal["requests"]["total"] > 100) == (0, True)
+    # The rate of requests follows from what the machine serves.
+    assert (journal["requests"]["failed"], journal["requests"]["total"] > 20) == (0, True)
 
 
 @pytest.mark.trap(28)
@@ -104,7 +120,8 @@ def test_client_that_ignores_ttls_fails_until_the_region_returns(deployed: Deplo
         encoding="utf-8",
     )
     journal = drill(deployed, str(experiment), *FAST, outcome="failed")
-    assert journal["reason"].startswith("recovery time: no steady success before healing")
+    assert journal["reason"].startswith("recovery time: no steady success before healing (last failures: ")
+    assert "ConnectError from us-east-1" in journal["reason"]
     assert journal["milestones"]["dns_changed"] is not None
 
 

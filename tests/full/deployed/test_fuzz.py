@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -61,7 +62,7 @@ _VALUES: Final = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), 
             "*", ",", '"', 'W/"', 'W/"x", W/"y"', "application/fhir+json; charset=utf-16", "application/json;q=0",
             "gzip", "bytes=0-1", "return=minimal", "DELETE", "0" * 4000, "%0d%0aSet-Cookie:x=1", "identifier=|",
             "name=a&name=b", "_count=1", "clinic-a", "../../etc/passwd", "${jndi:ldap://x}", "'; --",
-            "text/html,*/*;q=0.1", *_PLANTED,
+            "text/html,*/*;q=0.1", *_PLANTED, *[f'W/"9999999999999-0000-{region}"' for region in REGIONS],
         ]
     )
 )  # fmt: skip
@@ -211,9 +212,15 @@ def marked(case: AnyCase, aim: Aim) -> None:
         case.path_parameters = dict.fromkeys(case.path_parameters, f"{family}_{number}")
 
 
-def check(case: AnyCase, aim: Aim, answer: Response) -> None:
-    """Assert that the response is documented and reveals nothing internal."""
-    waits = "Minimum-Version" in {**headers_of(case), **aim.headers} and "retry-after" in answer.headers
+def names_a_version_of(region: str, case: AnyCase, aim: Aim) -> bool:
+    """Return whether a header, the path or the body of a case contains the id of a version that the region wrote."""
+    sent = f"{headers_of(case)} {aim.headers} {case.path_parameters} {case.body!r}"
+    return re.search(rf"[0-9]{{13}}-[0-9]{{4}}-{re.escape(region)}\b", sent) is not None
+
+
+def check(case: AnyCase, aim: Aim, answer: Response, peer: str) -> None:
+    """Assert that the response is documented and reveals nothing internal. `peer` is the other region."""
+    waits = "retry-after" in answer.headers and names_a_version_of(peer, case, aim)
     assert answer.status_code < 500 or (answer.status_code == 503 and waits), (case, aim, answer.text)
     assert "Traceback" not in answer.text
     if answer.status_code >= 400:
@@ -288,6 +295,7 @@ class Sender:
     """Sends cases to the API of one region."""
 
     def __init__(self, deployed: Deployed, region: str) -> None:
+        (self.peer,) = set(REGIONS) - {region}
         self.base = deployed.emulator.api_url(deployed.api_id(region))
         self.session = requests.Session()
         self.session.trust_env = False
@@ -323,7 +331,7 @@ def test_every_response_conforms_to_the_document(
         answer = sender.send(case, {**aim.headers, "Authorization": f"Bearer {token}"})
         sent[answer.status_code] += 1
         records.update(aim, case, answer)
-        check(case, aim, answer)
+        check(case, aim, answer, sender.peer)
 
     fuzz()
     assert sent.total() >= CASES
@@ -346,7 +354,7 @@ def test_undocumented_media_type_returns_415(fuzzed: tuple[Sender, Records, str]
         case.headers = CaseInsensitiveDict(if_match_of(case))
         answer = sender.send(case, {"Content-Type": media_type, "Authorization": f"Bearer {token}"})
         assert answer.status_code == 415, (case, media_type, answer.text)
-        check(case, replace(FITTING, headers={"Content-Type": media_type}), answer)
+        check(case, replace(FITTING, headers={"Content-Type": media_type}), answer, sender.peer)
 
     fuzz()
 

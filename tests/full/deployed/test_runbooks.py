@@ -6,19 +6,25 @@ appear as a whole line, in order; `…` matches anything. Each page starts with 
 platform.
 """
 
+import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from patient_api.clock import Stamp
+from patient_api.contract.functions import FUNCTIONS
+from patient_api.contract.keys import PATIENT
+from patient_api.store.model import Method, RecordKey, version_item, version_of
 from support.platform import HDR, REGIONS, ROOT, Deployed, eventually, letter, patient, reference, upload_of
-from support.runbook_pages import Command, commands, lacking, text_of
-from support.shell import Shell, opened
+from support.runbook_pages import commands, run_commands, text_of
+from support.shell import opened
 
 PRIMARY, SECONDARY = REGIONS
 TENANT = "clinic-runbook"
@@ -188,6 +194,62 @@ def damaged_table(deployed: Deployed) -> Iterator[Mapping[str, str]]:
 
 
 @contextmanager
+def undelivered(deployed: Deployed) -> Iterator[Mapping[str, str]]:
+    """Create the queue of each region with a notification, and subscribe a receiver."""
+    made: list[tuple[Any, str, Any, str]] = []
+    body = json.dumps(
+        {"Message": json.dumps({"AlarmName": deployed.names.of("peer-unhealthy"), "NewStateValue": "ALARM"})}
+    )
+    for region, output in zip(REGIONS, ("PrimaryTopicArn", "SecondaryTopicArn"), strict=True):
+        sqs, sns = deployed.client("sqs", region), deployed.client("sns", region)
+        queue = sqs.create_queue(QueueName=deployed.names.of("undelivered"))["QueueUrl"]
+        sqs.send_message(QueueUrl=queue, MessageBody=body)
+        topic, address = deployed.outputs()[output], deployed.emulator.receiver("endpoint-0")
+        sns.subscribe(TopicArn=topic, Protocol="https", Endpoint=address)
+
+        def confirmed(sns: Any = sns, topic: str = topic) -> str:
+            (found,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+            return str(found["SubscriptionArn"]) if found["SubscriptionArn"].startswith("arn:") else ""
+
+        eventually(partial(lambda found: bool(found()), confirmed))
+        made.append((sqs, queue, sns, confirmed()))
+    try:
+        yield {"HDR_OPERATIONS_ENDPOINTS": "https://pager.example.com/KEY"}
+    finally:
+        for sqs, queue, sns, subscription in made:
+            sqs.delete_queue(QueueUrl=queue)
+            sns.unsubscribe(SubscriptionArn=subscription)
+
+
+@contextmanager
+def wrong_clock(deployed: Deployed) -> Iterator[Mapping[str, str]]:
+    """Let `/health` of us-west-2 find a wrong clock, without a write. A version is stamped an hour ahead."""
+    functions = [deployed.names.of(spec.name) for spec in FUNCTIONS]
+    db, table = deployed.client("dynamodb", PRIMARY), deployed.names.records_table
+    with apis(deployed) as (east, west):
+        created = east.post("/fhir/Patient", json=patient()).raise_for_status().json()
+        key = RecordKey(TENANT, PATIENT, created["id"])
+        replaced = Stamp.parse(created["meta"]["versionId"])
+        assert replaced is not None
+        ahead = Stamp(replaced.millis + 3_600_000, 0, PRIMARY)
+        version = version_of(created, key=key, stamp=ahead, method=Method.PUT, replaces=replaced)
+        db.put_item(TableName=table, Item=version_item(version))
+        deployed.emulator.set_clock_ahead(SECONDARY, 120, functions=functions)
+        try:
+            eventually(lambda: west.get("/health").status_code == 503)
+        finally:
+            deployed.emulator.set_clock_ahead(SECONDARY, 0, functions=functions)
+        eventually(lambda: west.post("/fhir/Patient", json=patient()).status_code == 201)
+        eventually(lambda: west.get("/health").status_code == 200)
+        yield {}
+        for api in (west, east):
+            current = api.get(f"/fhir/Patient/{created['id']}").raise_for_status()
+            match = {"If-Match": current.headers["ETag"]}
+            api.put(f"/fhir/Patient/{created['id']}", json=patient(id=created["id"]), headers=match).raise_for_status()
+            deployed.settle()
+
+
+@contextmanager
 def apis(deployed: Deployed) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """Return clients of both regions with every right of the runbooks' tenant."""
     token = deployed.token(tenant=TENANT)
@@ -203,21 +265,14 @@ INCIDENTS: Mapping[str, Incident] = {
     "conflicting-writes": conflict,
     "lost-documents": lost_documents,
     "total-loss": damaged_table,
+    "undelivered-notifications": undelivered,
+    "wrong-clock": wrong_clock,
 }
 
 
 FOLDER = ROOT / "docs" / "runbooks"
 START = FOLDER / "README.md"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path != START)
-
-
-def type_in(shell: Shell, typed: Sequence[Command]) -> None:
-    for command in typed:
-        result = shell.run(command.text)
-        answer = f"`{command.text}` ({result.code}) prints:\n" + "\n".join(result.lines)
-        assert result.code == command.code, answer
-        missing = lacking(command, result.lines)
-        assert missing is None, f"`{missing}` is missing: {answer}"
 
 
 @pytest.fixture
@@ -245,10 +300,10 @@ def test_commands_of_a_runbook_give_its_output(page: Path, as_it_was: Deployed) 
     deployed = as_it_was
     variables = deployed.variables | {"PATH": f"{HDR.parent}:{deployed.variables['PATH']}", "COLUMNS": "160"}
     with INCIDENTS[page.stem](deployed) as own, opened({**variables, **own}) as shell:
-        type_in(shell, list(commands(text_of(START).partition("\n## On AWS")[0])))
+        run_commands(shell, list(commands(text_of(START).partition("\n## On AWS")[0])))
         # Draining must work without control planes. A drill denies them itself.
         deployed.emulator.refuse_control_planes(refused=page.stem == "planned-failover")
         try:
-            type_in(shell, typed)
+            run_commands(shell, typed)
         finally:
             deployed.emulator.refuse_control_planes(refused=False)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from support.damages.registry import EAST, WEST, Undo, damage, without_statement
-from support.platform import SUFFIX, Deployed
+from support.platform import SUFFIX, Deployed, eventually
 
 SUBSCRIBER = "operations@healthcare-dr.example.org"
 
@@ -55,6 +55,21 @@ def unconfirmed_subscription(deployed: Deployed) -> Undo:
     topic = deployed.outputs()["PrimaryTopicArn"]
     made = client.subscribe(TopicArn=topic, Protocol="email", Endpoint=SUBSCRIBER, ReturnSubscriptionArn=True)
     return lambda: client.unsubscribe(SubscriptionArn=made["SubscriptionArn"])
+
+
+@damage(
+    "undelivered",
+    EAST,
+    "the subscription of https://127.0.0.1:",
+    settings={"operations_endpoints": "https://pager.example.com/integration-key"},
+)
+def endpoint_without_queue(deployed: Deployed) -> Undo:
+    client = deployed.client("sns")
+    topic, address = deployed.outputs()["PrimaryTopicArn"], deployed.emulator.receiver("endpoint-0")
+    client.subscribe(TopicArn=topic, Protocol="https", Endpoint=address)
+    eventually(lambda: int(client.get_topic_attributes(TopicArn=topic)["Attributes"]["SubscriptionsConfirmed"]) == 1)
+    (found,) = client.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    return lambda: client.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
 
 
 @damage("dashboard", WEST, f"healthcare-dr-recovery-us-west-2-{SUFFIX} does not exist")

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from support.damages.registry import EAST, LATER, WEST, Undo, damage, without_statement
-from support.platform import SUFFIX, Deployed
+from support.platform import SUFFIX, Deployed, eventually
 from support.sentinels import write_heartbeat
 
 
@@ -87,6 +87,29 @@ def table_protected_in_one_region(deployed: Deployed) -> Undo:
     client, name = deployed.client("dynamodb", WEST), deployed.names.records_table
     client.update_table(TableName=name, DeletionProtectionEnabled=True)
     return lambda: client.update_table(TableName=name, DeletionProtectionEnabled=False)
+
+
+@damage("table-throughput", WEST, f"audit_logs-{SUFFIX}/by-record serves 4,000 write units a second at once")
+def recreated_index(deployed: Deployed) -> Undo:
+    """An index that was deleted and created again has the throughput of a new one."""
+    client, name = deployed.client("dynamodb", WEST), deployed.names.audit_table
+    table = client.describe_table(TableName=name)["Table"]
+    (index,) = table["GlobalSecondaryIndexes"]
+    client.update_table(TableName=name, GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": index["IndexName"]}}])
+    created = {member: index[member] for member in ("IndexName", "KeySchema", "Projection")}
+    client.update_table(
+        TableName=name,
+        AttributeDefinitions=table["AttributeDefinitions"],
+        GlobalSecondaryIndexUpdates=[{"Create": created}],
+    )
+    warm = {unit: index["WarmThroughput"][unit] for unit in ("ReadUnitsPerSecond", "WriteUnitsPerSecond")}
+    raised = {"Update": {"IndexName": index["IndexName"], "WarmThroughput": warm}}
+
+    def undo() -> None:
+        client.update_table(TableName=name, GlobalSecondaryIndexUpdates=[raised])
+        eventually(lambda: client.describe_table(TableName=name)["Table"]["TableStatus"] == "ACTIVE")
+
+    return undo
 
 
 @damage("bucket-versioning", WEST, "is Suspended")
@@ -215,21 +238,21 @@ def uploads_without_notification(deployed: Deployed) -> Undo:
 @damage("documents-pending", WEST, "documents have not been in us-east-1", later=LATER)
 def document_in_one_region_only(deployed: Deployed) -> Undo:
     tenant, name = "clinic-a", str(uuid4())
-    table, bucket = deployed.client("dynamodb", WEST), deployed.client("s3", WEST)
-    item = {"pk": {"S": f"{tenant}#DocumentReference#{name}"}, "sk": {"S": "pending"}}
-    stamp = {"S": f"{int(datetime.now(UTC).timestamp() * 1000):013d}-0000-{WEST}"}
-    index_attributes = {"update_shard": {"S": f"$platform#pending#{WEST}"}, "updated": stamp, "version": stamp}
-    place = {"Bucket": deployed.bucket(WEST), "Key": f"documents/{tenant}/{name}"}
-    deployed.emulator.set_replication(documents=False)
-    version = bucket.put_object(**place, Body=b"fictitious")["VersionId"]
-    table.put_item(TableName=deployed.names.records_table, Item=item | index_attributes)
-
-    def undo() -> None:
-        table.delete_item(TableName=deployed.names.records_table, Key=item)
-        deployed.emulator.set_replication(documents=True)
-        bucket.delete_object(**place, VersionId=version)
-
-    return undo
+    client, table = deployed.client("dynamodb", WEST), deployed.names.records_table
+    millis = f"{int(datetime.now(UTC).timestamp() * 1000):013d}"
+    key = {"pk": {"S": f"{tenant}#DocumentReference#{name}"}, "sk": {"S": f"replica#{WEST}"}}
+    # Without a record and an object, a sweep leaves the item as it is.
+    item = {
+        "state": {"S": "stored"},
+        "at": {"N": millis},
+        "since": {"N": millis},
+        "offered": {"BOOL": True},
+        "revision": {"N": "1"},
+        "update_shard": {"S": f"$platform#pending#{WEST}"},
+        "updated": {"S": f"{tenant}#{millis}#{name}"},
+    }
+    client.put_item(TableName=table, Item=key | item)
+    return lambda: client.delete_item(TableName=table, Key=key)
 
 
 @damage("replication-lag", None, "replication is paused")

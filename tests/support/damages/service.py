@@ -97,12 +97,21 @@ def disabled_sweep(deployed: Deployed) -> Undo:
     return lambda: client.enable_rule(Name=name)
 
 
-@damage("api", WEST, "the API admits 10.0 requests a second")
+@damage("api", WEST, "the stage $default of the API admits 10.0 requests a second")
 def api_with_a_low_rate_limit(deployed: Deployed) -> Undo:
     client, stage = deployed.client("apigatewayv2", WEST), {"ApiId": deployed.api_id(WEST), "StageName": "$default"}
     before = client.get_stage(**stage)["DefaultRouteSettings"]
     client.update_stage(**stage, DefaultRouteSettings=before | {"ThrottlingRateLimit": 10.0})
     return lambda: client.update_stage(**stage, DefaultRouteSettings=before)
+
+
+@damage("api", WEST, "the stage $default of the API has the access log")
+def api_with_another_access_log(deployed: Deployed) -> Undo:
+    client, stage = deployed.client("apigatewayv2", WEST), {"ApiId": deployed.api_id(WEST), "StageName": "$default"}
+    before = client.get_stage(**stage)["AccessLogSettings"]
+    other = before["DestinationArn"].replace(deployed.names.log_group("access"), deployed.names.log_group("flow"))
+    client.update_stage(**stage, AccessLogSettings=before | {"DestinationArn": other})
+    return lambda: client.update_stage(**stage, AccessLogSettings=before)
 
 
 @damage("api", EAST, "the route GET /fhir/{type} requires another authorization")

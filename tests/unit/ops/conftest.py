@@ -48,6 +48,8 @@ def terraform(target: LocalTarget, interrupts: Interrupts, tmp_path: Path) -> Te
     return Terraform(binary=Path(found), environment=environment, interrupts=interrupts, lock_timeout_seconds=1)
 
 
+DOMAIN = "dr.clinic-one.org"
+
 Deploying = Callable[[dict[str, Stack]], Deployment]
 
 
@@ -60,8 +62,10 @@ def deploying(target: LocalTarget, terraform: Terraform, root: Path, progress: R
             target=target,
             terraform=terraform,
             synthesize=synthesizing(stacks),
+            domain=DOMAIN,
             root=root,
             parallel_init=True,
+            raise_throughput=lambda _: None,
             progress=progress,
         )
 
@@ -95,7 +99,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
         def serve(respond: Respond) -> Served:
             requests: list[str] = []
 
-            def record(request: Request) -> Response:
+            def record(request: Request) -> Response | None:
                 requests.append(f"{request.method} {request.path}")
                 return respond(request)
 

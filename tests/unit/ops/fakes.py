@@ -95,6 +95,9 @@ class FakeEmulator:
     def issuer(self) -> str:
         return "https://127.0.0.1:2"
 
+    def receiver(self, name: str) -> str:
+        return f"https://127.0.0.1:2/{name}"
+
     def token(
         self,
         *,
@@ -114,6 +117,28 @@ class FakeEmulator:
 
 
 @dataclass
+class FakeRoute53:
+    """Route 53's client, in an account with the zones of these names."""
+
+    zones: tuple[str, ...] = ()
+    private: bool = False
+    fails: Exception | None = None
+    calls: int = 0
+
+    def list_hosted_zones_by_name(self, *, DNSName: str) -> dict[str, Any]:  # noqa: N803 - the name in the API
+        self.calls += 1
+        if self.fails is not None:
+            raise self.fails
+        return {
+            "HostedZones": [
+                {"Name": f"{name}.", "Id": f"/hostedzone/Z{number}", "Config": {"PrivateZone": self.private}}
+                for number, name in enumerate(sorted(self.zones))
+                if name >= DNSName
+            ]
+        }
+
+
+@dataclass
 class LocalTarget:
     """A target without AWS, which Terraform's built-in resources do not need."""
 
@@ -122,14 +147,20 @@ class LocalTarget:
     urls: dict[str, str] = field(default_factory=dict)
     front_doors: dict[str, tuple[str, int]] = field(default_factory=dict)
     refuses: Exception | None = None
-    route53: Any = None
+    route53: Any = field(default_factory=FakeRoute53)
     authority: Path | None = None
     token_issuer: str = "https://127.0.0.1:2"
     remembered: int = 0
+    warnings: tuple[str, ...] = ()
+    quotas_required: list[bool] = field(default_factory=list)
 
     def preflight(self) -> None:
         if self.refuses is not None:
             raise self.refuses
+
+    def check_quotas(self, *, required: bool) -> list[str]:
+        self.quotas_required.append(required)
+        return list(self.warnings)
 
     def remember(self) -> None:
         self.remembered += 1
@@ -155,6 +186,12 @@ class LocalTarget:
 
     def issuer(self) -> str:
         return self.token_issuer
+
+    def operations_endpoints(self) -> tuple[str, ...]:
+        return ()
+
+    def operations_webhooks(self) -> tuple[str, ...]:
+        return ()
 
     def ca_bundle(self) -> Path | None:
         return self.authority

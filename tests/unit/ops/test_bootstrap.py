@@ -12,7 +12,7 @@ from rich.console import Console
 
 from healthcare_dr.emulator.services.control_planes import environment_of
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.naming import PRIMARY
+from healthcare_dr.naming import PIPELINE, PRIMARY
 from healthcare_dr.ops.bootstrap import (
     deployment_of,
     emulator_of,
@@ -58,8 +58,8 @@ def test_an_environment_never_shares_a_folder_with_the_emulator(settings: Settin
 DEPLOYED = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'
 
 
-def keep_state(settings: Settings, suffix: str, state: bytes) -> None:
-    file = state_file(settings.home / "embedded" / suffix, PRIMARY)
+def keep_state(settings: Settings, suffix: str, state: bytes, stack: str = PRIMARY) -> None:
+    file = state_file(settings.home / "embedded" / suffix, stack)
     file.parent.mkdir(parents=True)
     file.write_bytes(state)
 
@@ -69,9 +69,10 @@ def test_neighbours_are_the_other_environments_that_are_deployed(settings: Setti
     keep_state(settings, "bee", DEPLOYED)
     keep_state(settings, "gone", b'{"version": 4, "resources": []}')
     keep_state(settings, "damaged", b"{")
+    keep_state(settings, "roles", DEPLOYED, PIPELINE)
     (settings.home / "embedded" / ".claim").touch()
     (settings.home / "embedded" / "empty").mkdir()
-    assert neighbours(settings) == ("bee", "damaged")
+    assert neighbours(settings) == ("bee", "damaged", "roles")
 
 
 def test_clients_of_an_environment_name_it(settings: Settings) -> None:
@@ -124,6 +125,20 @@ def test_mirror_is_used_if_it_has_an_accepted_version(
     assert (str(mirror) in configuration.read_text()) is found
     # Terraform's plugin cache is not safe for several at once.
     assert deployment.parallel_init is found
+
+
+@pytest.mark.parametrize(("version", "found"), [("5.100.0", True), ("6.1.0", False)])
+def test_mirror_without_the_exact_version_is_not_used(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, found: bool
+) -> None:
+    mirror = provider_mirror(tmp_path / "user" / ".terraform.d" / "plugins", version)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setattr("healthcare_dr.ops.terraform.provider_source.OPT", tmp_path / "no-opt")
+    pinned, progress = settings.model_copy(update={"provider_version": "5.100.0"}), RecordingProgress()
+    deployment = deployment_of(
+        pinned, target_of(pinned, "aws"), progress=progress, interrupts=Interrupts(progress=progress)
+    )
+    assert (str(mirror) in Path(deployment.terraform.environment["TF_CLI_CONFIG_FILE"]).read_text()) is found
 
 
 def test_cli_configuration_of_the_user_is_ignored(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

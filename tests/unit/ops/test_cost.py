@@ -1,22 +1,29 @@
 """`hdr cost`: what the stacks contain, what traffic uses, and files of prices."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from healthcare_dr.cli import app
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.cost import Estimate, Traffic, by_service, estimate, inventory, load_prices, usd
+from healthcare_dr.ops.capacity import free_rate
+from healthcare_dr.ops.cost import Estimate, Traffic, by_service, estimate, inventory, load_prices, print_estimate, usd
 from patient_api.contract.metrics import Metric
 
-CHECK = {"type": "HTTPS", "request_interval": 10, "measure_latency": True}
+CHECK = {"type": "HTTPS", "request_interval": 10, "measure_latency": True, "resource_path": "/health"}
 STACKS: dict[str, Any] = {
     "one": {
         "resource": {
             "aws_route53_zone": {"a": {}},
-            "aws_route53_health_check": {"a": CHECK, "b": CHECK, "c": {"type": "CALCULATED"}},
+            "aws_route53_health_check": {
+                "a": CHECK,
+                "b": CHECK | {"resource_path": "/quiet/health"},
+                "c": {"type": "CALCULATED"},
+            },
             "aws_kms_key": {"a": {}, "b": {}},
             "aws_kms_replica_key": {"a": {}},
             "aws_cloudwatch_metric_alarm": {
@@ -29,7 +36,14 @@ STACKS: dict[str, Any] = {
                 "a": {"name": "/aws/lambda/healthcare-dr-patient-api-dev", "retention_in_days": 365},
                 "b": {"name": "/healthcare-dr/access-dev", "retention_in_days": 730},
             },
-            "aws_apigatewayv2_stage": {"a": {"default_route_settings": {"detailed_metrics_enabled": True}}},
+            "aws_apigatewayv2_stage": {
+                "a": {
+                    "name": "$default",
+                    "access_log_settings": {"format": "{}"},
+                    "default_route_settings": {"throttling_rate_limit": 200},
+                },
+                "b": {"name": "quiet"},
+            },
             "aws_s3_bucket_replication_configuration": {"a": {}, "b": {}},
             "aws_fis_experiment_template": {"a": {"action": [{}]}, "b": {"action": [{}, {}, {}]}},
         }
@@ -46,9 +60,9 @@ def test_inventory_counts_what_costs_something() -> None:
     found = inventory(STACKS)
     assert (found.zones, found.health_checks, found.keys) == (1, 3, 3)
     assert (found.https_checks, found.fast_checks, found.latency_checks) == (2, 2, 2)
-    assert found.checked_per_second == pytest.approx(0.2)
+    assert (found.checked_per_second, found.logged_per_second) == pytest.approx((0.2, 0.1))
     assert (found.alarms, found.composite_alarms, found.dashboards, found.metrics) == (3, 1, 1, 2 * len(Metric))
-    assert (found.fault_actions, found.route_metrics, found.replication_rules) == (3, 6, 2)
+    assert (found.fault_actions, found.replication_rules) == (3, 2)
     assert found.function_log_months == pytest.approx(12)
     assert found.access_log_months == pytest.approx(24)
 
@@ -59,6 +73,9 @@ def test_idle_platform_costs_health_checks_keys_and_alarms() -> None:
     # Two endpoints, 15 checkers, every 10 s, in 30.4 days.
     assert found["API Gateway", "requests of health checkers"].quantity == pytest.approx(7.884)
     assert found["Route 53", "checks each 10 s"].usd == pytest.approx(2)
+    # 500 bytes each, and only one of the endpoints is in the access log.
+    assert found["CloudWatch", "log of the function"].quantity == pytest.approx(7.884 / 2)
+    assert found["CloudWatch", "access log"].quantity == pytest.approx(7.884 / 4)
     assert found["KMS", "keys"].usd == pytest.approx(3)
     assert found["CloudWatch", "alarms"].usd == pytest.approx(0.3)
     assert usd(estimated().traffic) == 0
@@ -93,8 +110,33 @@ def test_drill_costs_the_faults_and_the_requests_of_its_clients() -> None:
     assert drill["API Gateway"] == pytest.approx(0.005)
 
 
+def test_first_deployment_costs_the_throughput_that_the_rate_requires_in_both_regions() -> None:
+    # 200 updates a second write 4,400 units to the records, 400 more than a new table serves; 200 pages write 3,600.
+    assert usd(estimated().once) == pytest.approx(2 * 400 * 0.00065)
+    assert estimated().total == pytest.approx(usd(estimated().idle)), "it is not a cost of each month"
+    assert estimated().document()["once"]["usd"] == 0.52
+
+
+def test_rate_that_new_tables_serve_costs_nothing_once() -> None:
+    limits = {"throttling_rate_limit": free_rate()}
+    free = {
+        "one": {"resource": {"aws_apigatewayv2_stage": {"a": {"name": "$default", "default_route_settings": limits}}}}
+    }
+    assert usd(estimate(free, Traffic(), load_prices()).once) == 0
+    limits["throttling_rate_limit"] += 1
+    assert usd(estimate(free, Traffic(), load_prices()).once) > 0
+
+
 def test_slower_health_checks_cost_less() -> None:
     assert estimated().settings["HDR_HEALTH_CHECK_INTERVAL=30"] < -2
+
+
+def test_estimate_is_printed_with_what_a_setting_changes() -> None:
+    found, text = estimated(requests=1_000_000.0), StringIO()
+    print_estimate(Console(file=text, width=120), found)
+    saved = -found.settings["HDR_HEALTH_CHECK_INTERVAL=30"]
+    assert f"This month: ${found.total:,.2f} (idle and this traffic)." in text.getvalue()
+    assert f"HDR_HEALTH_CHECK_INTERVAL=30 lowers the idle cost by ${saved:,.2f}." in text.getvalue()
 
 
 def test_checks_that_are_slow_already_cannot_be_slowed_further() -> None:

@@ -121,6 +121,12 @@ def test_held_lock_names_its_holder_and_the_release_command() -> None:
             "VpcLimitExceeded: The maximum number of VPCs has been reached.",
             "an AWS quota is used up (VpcLimitExceeded)",
         ),
+        (
+            "creating Lambda Function (healthcare-dr-patient-api-dev): operation error Lambda: CreateFunction, https "
+            "response error StatusCode: 400, RequestID: x, api error ValidationException: 'MemorySize' value failed to "
+            "satisfy constraint: Member must have value less than or equal to 3008",
+            "allows functions of at most 3008 MB in this region, but the API needs 3072 MB: open a support case",
+        ),
         ("Backend configuration changed", "terraform init -migrate-state"),
         (
             "Failed to save state: Error saving state: failed to upload state: operation error S3: PutObject, api "

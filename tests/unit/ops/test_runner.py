@@ -1,5 +1,6 @@
 """Run the real Terraform: plans, progress, errors, locks, interruptions."""
 
+import json
 import os
 import signal
 import subprocess
@@ -70,6 +71,39 @@ def interrupt_when(started: threading.Event, number: int = signal.SIGINT) -> thr
     thread = threading.Thread(target=send)
     thread.start()
     return thread
+
+
+SECRET = "https://events.example.com/KEY?a=1&b=2"
+
+
+@pytest.mark.requirement("R7.2")
+def test_secrets_are_in_the_state_only(terraform: Terraform, prepare: Prepare, root: Path) -> None:
+    document = stack_json({"sent": {"input": "${var.secrets[0]}"}, "joined": {"input": '${join("|", var.secrets)}'}})
+    document["variable"] = {"secrets": {"type": "list(string)", "sensitive": True}}
+    given = {**terraform.environment, "TF_VAR_secrets": json.dumps([SECRET])}
+    terraform = replace(terraform, environment=given, secrets=[SECRET])
+    workspace = prepare(document, terraform=terraform)
+    terraform.plan(workspace)
+    shown = json.dumps(terraform.show_plan(workspace))
+    assert "(secret)" in shown
+    assert "KEY" not in shown
+    terraform.apply(workspace)
+    holding = [file for file in root.rglob("*") if file.is_file() and b"KEY" in file.read_bytes()]
+    assert holding == [workspace.local_state()]
+    assert workspace.local_state().stat().st_mode & 0o077 == 0
+    assert workspace.local_state().parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.requirement("R7.2")
+def test_secret_in_an_error_is_replaced(terraform: Terraform, prepare: Prepare) -> None:
+    condition = {"condition": '${terraform.workspace == "x"}', "error_message": f"Unreachable endpoint {SECRET}"}
+    document = stack_json({"a": {"input": SECRET, "lifecycle": {"precondition": [condition]}}})
+    terraform = replace(terraform, secrets=[SECRET])
+    workspace = prepare(document, terraform=terraform)
+    with pytest.raises(DeploymentError, match=r"Unreachable endpoint \(secret\)") as caught:
+        terraform.plan(workspace)
+    assert "KEY" not in str(caught.value)
+    assert not [log for log in workspace.logs.iterdir() if "KEY" in log.read_text()]
 
 
 def test_plan_is_saved_applied_and_then_empty(terraform: Terraform, prepare: Prepare) -> None:

@@ -1,7 +1,9 @@
 """The targets: environment variables of child processes, clients, and checks before a change."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import trustme
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import PIPELINE, STACKS
 from healthcare_dr.ops.targets.aws import AwsTarget
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.settings import load_settings
@@ -169,6 +172,23 @@ def test_child_environment_of_the_aws_target_has_credentials_but_no_terraform_op
     assert not [name for name in steering if name in environment]
 
 
+PAGER = "https://events.example.com/integration/KEY/enqueue"
+
+
+@pytest.mark.requirement("R7.2")
+def test_secret_endpoints_are_given_to_terraform_on_aws(aws: Make) -> None:
+    target = aws(user={"TF_VAR_operations_endpoints": "[]"}, operations_endpoints=PAGER)
+    assert json.loads(target.child_environment()["TF_VAR_operations_endpoints"]) == [PAGER]
+    assert "KEY" not in repr(target)
+
+
+def test_embedded_aws_delivers_to_its_own_receivers(tmp_path: Path) -> None:
+    target = replace(embedded(tmp_path), endpoints=2)
+    own = ["https://127.0.0.1:2/endpoint-0", "https://127.0.0.1:2/endpoint-1"]
+    assert json.loads(target.child_environment()["TF_VAR_operations_endpoints"]) == own
+    assert "TF_VAR_operations_endpoints" not in embedded(tmp_path).child_environment()
+
+
 def test_valid_credentials_and_state_bucket_are_accepted(aws: Make) -> None:
     aws(account_id="111122223333", state_bucket="states").preflight()
 
@@ -213,14 +233,87 @@ def test_missing_credentials_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         AwsTarget(settings=load_settings(), root=tmp_path, user_environment={}).preflight()
 
 
+class Regions:
+    """Lambda in both regions, with given quotas or errors."""
+
+    def __init__(self, east: int | Exception, west: int | Exception = 1000) -> None:
+        self._found = {"us-east-1": east, "us-west-2": west}
+
+    def __call__(self, service: str, region: str) -> Any:
+        assert service == "lambda"
+
+        def get_account_settings() -> dict[str, Any]:
+            found = self._found[region]
+            if isinstance(found, Exception):
+                raise found
+            return {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": found}}
+
+        return SimpleNamespace(get_account_settings=get_account_settings)
+
+
+def quotas(tmp_path: Path, lambdas: Regions, *, required: bool, **settings: Any) -> list[str]:
+    target = AwsTarget(settings=load_settings(**settings), root=tmp_path, user_environment={}, clients=lambdas)
+    return target.check_quotas(required=required)
+
+
+def test_sufficient_quotas_give_no_warning(tmp_path: Path) -> None:
+    assert quotas(tmp_path, Regions(1000), required=True) == []
+    assert quotas(tmp_path, Regions(500, 500), required=True) == []
+
+
+@pytest.mark.trap(33)
+@pytest.mark.parametrize("lambdas", [Regions(10, 1000), Regions(1000, 10), Regions(54, 54)])
+def test_first_deployment_is_refused_without_concurrency_for_the_sustained_load(
+    tmp_path: Path, lambdas: Regions
+) -> None:
+    with pytest.raises(
+        DeploymentError, match=r"concurrent executions of Lambda, but HDR_THROTTLE_RATE=1000 needs 55"
+    ) as e:
+        quotas(tmp_path, lambdas, required=True)
+    assert "L-B99A9384" in str(e.value)
+    assert "\n" not in str(e.value)
+    assert "HDR_THROTTLE_RATE=1000 needs 55" in quotas(tmp_path, lambdas, required=False)[0]
+
+
+def test_new_account_is_accepted_with_a_lower_rate(tmp_path: Path) -> None:
+    found = quotas(tmp_path, Regions(10, 10), required=True, throttle_rate=100)
+    assert len(found) == 2
+    assert all(
+        "allows 10 concurrent executions of Lambda, but HDR_THROTTLE_BURST=500 needs 500" in each for each in found
+    )
+    assert quotas(tmp_path, Regions(10, 10), required=True, throttle_rate=100, throttle_burst=10) == []
+
+
+def test_regions_with_different_quotas_are_reported(tmp_path: Path) -> None:
+    (found,) = quotas(tmp_path, Regions(1000, 3000), required=True)
+    assert found.startswith("us-east-1 allows 1000, but us-west-2 allows 3000 concurrent executions")
+
+
+def test_quotas_that_may_not_be_read_are_reported(tmp_path: Path) -> None:
+    (found,) = quotas(tmp_path, Regions(refusal("AccessDeniedException")), required=True)
+    assert "us-east-1 were not checked, because lambda:GetAccountSettings is refused (AccessDeniedException)" in found
+
+
+def test_region_that_does_not_respond_cannot_be_deployed_to(tmp_path: Path) -> None:
+    down = ClientError(
+        {"Error": {"Code": "ServiceException", "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": 500}}, "op"
+    )
+    for error in (EndpointConnectionError(endpoint_url="https://lambda"), down):
+        for required in (True, False):
+            with pytest.raises(DeploymentError, match="Lambda in us-west-2 does not respond") as e:
+                quotas(tmp_path, Regions(1000, error), required=required)
+            assert "\n" not in str(e.value)
+
+
 DEPLOYED = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'
 
 
-def test_local_state_belongs_to_one_account(aws: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stack", [*STACKS, PIPELINE])
+def test_local_state_belongs_to_one_account(aws: Make, tmp_path: Path, stack: str) -> None:
     aws().preflight()
     assert not (tmp_path / "account").exists(), "nothing was deployed yet"
     aws().remember()
-    state = tmp_path / "state" / "healthcare-dr-primary.tfstate"
+    state = tmp_path / "state" / f"{stack}.tfstate"
     state.parent.mkdir()
     state.write_bytes(DEPLOYED)
     aws().preflight()

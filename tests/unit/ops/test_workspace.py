@@ -99,6 +99,23 @@ def test_state_of_aws_is_in_the_region_that_survives(root: Path) -> None:
     assert backend(primary_region="us-west-2", secondary_region="us-east-1")["region"] == "us-west-2"
 
 
+def test_exact_version_of_the_settings_is_installed(mirrored: Terraform, root: Path, tmp_path: Path) -> None:
+    def override(version: str | None) -> Mapping[str, Any]:
+        settings = load_settings(provider_version=version)
+        return AwsTarget(settings=settings, root=root, user_environment={}).override(STACK)
+
+    assert "required_providers" not in override(None)["terraform"]
+    workspace = prepare(root, tmp_path, override("5.100.0"))
+    mirrored.init(workspace)
+    assert 'version     = "5.100.0"' in workspace.lock_file.read_text()
+    prepare(root, tmp_path, override("6.1.0"))
+    with pytest.raises(DeploymentError, match=r"another version of hashicorp/aws than HDR_PROVIDER_VERSION: remove"):
+        mirrored.init(workspace)
+    workspace.lock_file.unlink()
+    mirrored.init(workspace)
+    assert 'version     = "6.1.0"' in workspace.lock_file.read_text()
+
+
 def test_preparing_again_keeps_state_and_removes_stale_files(root: Path, tmp_path: Path) -> None:
     workspace = prepare(root, tmp_path, {"terraform": {}})
     workspace.local_state().write_text("state")

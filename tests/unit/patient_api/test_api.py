@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from patient_api.contract.headers import FORM
+from patient_api.contract.routes import ROUTES, Route
 from patient_api.patients.creation import Creation
+from patient_api.region.health import Probe
 from unit.patient_api.fakes.api import Platform, claims, patient
 from unit.patient_api.fakes.aws import PEER, REGION, client_error
 
@@ -29,7 +31,8 @@ def test_absolute_links_begin_with_the_address_of_the_request(platform: Platform
     ]
     for bundle in (reply.json for reply in found):
         links += [link["url"] for link in bundle["link"]]
-        links += [entry["fullUrl"] for entry in bundle["entry"]]
+        full_urls = [entry["fullUrl"] for entry in bundle["entry"]]
+        links += [url for url in full_urls if not url.startswith("urn:uuid:")]  # events have no URL
     assert {link["relation"] for reply in found for link in reply.json["link"]} == {"self", "next"}
     links.append(platform.call("GET", "/fhir/metadata", host=host).json["implementation"]["url"] + "/")
     assert [link for link in links if not link.startswith(base)] == []
@@ -40,6 +43,31 @@ def test_drain_returns_the_flag_of_a_region(platform: Platform) -> None:
     set_flag(platform, PEER)
     assert platform.call("GET", f"/drain/{PEER}", authorizer={}).status == 200
     assert platform.call("GET", f"/drain/{REGION}", authorizer={}).status == 404
+
+
+@pytest.mark.requirement("C1", "R4.2")
+def test_probe_stage_serves_the_routes_of_health_checks() -> None:
+    platform = Platform(probes=(Probe("records", lambda: None),))
+    set_flag(platform, PEER)
+    paths = ("/probes/health", f"/probes/drain/{PEER}", f"/probes/drain/{REGION}")
+    for method in ("GET", "HEAD"):
+        replies = [platform.call(method, path, stage="probes", authorizer={}).status for path in paths]
+        assert replies == [200, 200, 404]
+    platform.close()
+
+
+@pytest.mark.requirement("C6")
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.path not in ("/health", "/drain/{region}")])
+def test_probe_stage_serves_no_other_route(platform: Platform, route: Route) -> None:
+    path = "/probes" + route.path.format(id="a", vid="1")
+    for method in (route.method, "OPTIONS"):
+        reply = platform.call(method, path, stage="probes")
+        assert (reply.status, reply.headers.get("allow")) == (404, None)
+    assert not platform.dynamodb.calls
+
+
+def test_client_stage_does_not_serve_the_paths_of_the_probe_stage(platform: Platform) -> None:
+    assert platform.call("GET", "/probes/health").status == 404
 
 
 @pytest.mark.parametrize("region", ["eu-west-1", "us-east-1 ", "$platform", "x" * 500])

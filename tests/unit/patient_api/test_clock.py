@@ -1,13 +1,15 @@
-"""The hybrid logical clock."""
+"""The hybrid logical clock, and the check of the time of day before it issues."""
 
+from collections.abc import Callable
+from email.utils import formatdate
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patient_api.clock import LAST_COUNTER, MAX_AHEAD_MS, Clock, Stamp
-from patient_api.errors import ClockAhead
+from patient_api.clock import FUTURE_MS, LAST_COUNTER, CheckedTime, Clock, Stamp
+from patient_api.errors import StorageFault, WrongClock
 from patient_api.store.model import is_id
 
 NOW = 1_800_000_000_000
@@ -26,7 +28,7 @@ ANY_STAMPS = st.builds(
 )
 MOVES = st.lists(st.tuples(st.integers(-50, 50), st.none() | STAMPS, st.booleans()), max_size=30)
 # For two clocks: their errors, and which clock ticks, by how much, whether it follows a stamp, and which one.
-SKEWS = st.tuples(*[st.integers(-MAX_AHEAD_MS // 2, MAX_AHEAD_MS // 2)] * 2)
+SKEWS = st.tuples(*[st.integers(-FUTURE_MS // 2, FUTURE_MS // 2)] * 2)
 ACTIONS = st.lists(
     st.tuples(st.integers(0, 1), st.sampled_from([0, 0, 1, 500]), st.booleans(), st.integers(0, 50)), max_size=40
 )
@@ -47,7 +49,7 @@ def test_invalid_text_is_not_parsed(text: str) -> None:
 @given(MOVES)
 def test_observed_stamps_increase(moves: list[tuple[int, Stamp | None, bool]]) -> None:
     now = NOW
-    clock = Clock(region="us-east-1", now_ms=lambda: now, max_ahead_ms=10_000_000)
+    clock = Clock(region="us-east-1", now_ms=lambda: now, future_ms=10_000_000)
     accepted: list[Stamp] = []
     for step, after, accept in moves:
         now += step
@@ -78,22 +80,38 @@ def test_unobserved_stamp_does_not_move_the_clock(after: Stamp) -> None:
     assert clock.next().millis == NOW
 
 
-@given(st.integers(60_001, 10**9))
-def test_stamp_too_far_ahead_is_rejected_without_effect(ahead: int) -> None:
-    clock = Clock(region="us-east-1", now_ms=lambda: NOW)
-    with pytest.raises(ClockAhead) as raised:
-        clock.next(after=Stamp(NOW + ahead, 0, "us-west-2"))
-    assert raised.value.ahead_ms == ahead
-    assert clock.next() == Stamp(NOW, 0, "us-east-1")
+@given(st.integers(FUTURE_MS + 1, 10**11))
+def test_version_from_the_future_is_followed_by_its_counter_and_does_not_move_the_clock(ahead: int) -> None:
+    reported: list[int] = []
+    clock = Clock(region="us-east-1", now_ms=lambda: NOW, followed=reported.append)
+    stored = Stamp(NOW + ahead, 7, "us-west-2")
+    clock.observe(stored)
+    stamp = clock.next(after=stored)
+    assert stamp == Stamp(NOW + ahead, 8, "us-east-1")
+    assert reported == []
+    clock.stored(stamp)
+    assert reported == [ahead]
+    assert clock.next().millis == NOW
 
 
-def test_clock_set_back_too_far_raises_clock_ahead() -> None:
-    now = NOW
+@pytest.mark.parametrize("ahead", [0, FUTURE_MS])
+def test_stored_version_that_is_not_from_the_future_is_not_reported(ahead: int) -> None:
+    reported: list[int] = []
+    clock = Clock(region="us-east-1", now_ms=lambda: NOW, followed=reported.append)
+    clock.stored(clock.next(after=Stamp(NOW + ahead, 0, "us-west-2")))
+    assert reported == []
+
+
+@given(st.integers(FUTURE_MS + 1, 10**11), st.booleans())
+def test_clock_that_ran_ahead_recovers_at_once(ahead: int, observed: bool) -> None:
+    now = NOW + ahead
     clock = Clock(region="us-east-1", now_ms=lambda: now)
-    clock.next()
-    now = NOW - 60_001
-    with pytest.raises(ClockAhead):
-        clock.next()
+    issued = clock.next()
+    if observed:
+        clock.stored(issued)
+    now = NOW
+    assert clock.next() == Stamp(NOW, 0, "us-east-1")
+    assert clock.next(after=issued) > issued
 
 
 def test_full_counter_moves_to_the_next_millisecond() -> None:
@@ -136,14 +154,208 @@ def test_stamps_of_two_clocks_increase_and_stay_close_to_the_time(
     assert len(set(stamps)) == len(stamps)
 
 
-@given(st.integers(MAX_AHEAD_MS + 100, 10**10), st.lists(st.integers(0, 10), max_size=5))
-def test_stamp_too_far_ahead_does_not_move_another_clock(ahead: int, ticks: list[int]) -> None:
-    now = NOW
-    clock = Clock(region="us-east-1", now_ms=lambda: now)
-    too_far_ahead = Stamp(NOW + ahead, 0, "us-west-2")
-    for tick in ticks:
-        clock.observe(too_far_ahead)
-        with pytest.raises(ClockAhead):
-            clock.next(after=too_far_ahead)
-        assert clock.next().millis <= now + MAX_AHEAD_MS
-        now += tick
+class Process:
+    """A process with a time of day, and DynamoDB with its own. All times are in seconds since `NOW`.
+
+    A request takes `seconds`, and DynamoDB dates its response `dated` seconds after it was sent. `fault` is raised
+    instead of a response, `dates` is whether a response has a date.
+    """
+
+    def __init__(self, *, ahead: float = 0.0, seconds: float = 0.0, dated: float = 0.0) -> None:
+        self.elapsed = 0.25
+        self.ahead = ahead
+        self.seconds = seconds
+        self.dated = dated
+        self.frozen = 0.0
+        self.fault: StorageFault | None = None
+        self.dates = True
+        self.during: Callable[[], None] = lambda: None
+        self.requests = 0
+        self.time = CheckedTime(now=self.now, monotonic=self.monotonic, bound_seconds=5, request=self.request)
+
+    def now(self) -> float:
+        return NOW / 1000 + self.elapsed + self.ahead
+
+    def monotonic(self) -> float:
+        return self.elapsed - self.frozen
+
+    def request(self) -> None:
+        self.requests += 1
+        self.respond()
+        if self.fault is not None:
+            raise self.fault
+
+    def respond(self) -> None:
+        sent = self.time.read()
+        date = formatdate((NOW / 1000 + self.elapsed + self.dated) // 1, usegmt=True)
+        self.elapsed += self.seconds
+        self.during()
+        if self.dates:
+            self.time.measured(date, sent)
+
+
+def test_first_version_measures_the_time_once() -> None:
+    process = Process()
+    assert [process.time.checked_ms() for _ in range(3)] == [NOW + 250] * 3
+    assert process.requests == 1
+
+
+@pytest.mark.parametrize("ahead", [6.0, 6.5, 3600.0, -6.0, -3600.0])
+def test_clock_that_certainly_differs_by_more_than_the_bound_issues_nothing(ahead: float) -> None:
+    process = Process(ahead=ahead)
+    clock = Clock(region="us-east-1", now_ms=lambda: int(process.now() * 1000), issuing_ms=process.time.checked_ms)
+    for _ in range(2):
+        with pytest.raises(WrongClock) as raised:
+            clock.next(after=Stamp(NOW, 0, "us-west-2"))
+        assert raised.value.ahead_ms is not None
+        # `Date` has whole seconds.
+        assert 0 <= abs(ahead * 1000) - abs(raised.value.ahead_ms) <= 1000
+        assert raised.value.ahead_ms * ahead > 0
+    process.ahead = 0.0
+    assert clock.next() == Stamp(NOW + 250, 0, "us-east-1")
+
+
+@pytest.mark.parametrize("ahead", [-5.0, -4.9, 0.0, 4.9, 5.7])
+def test_clock_within_the_bound_and_the_uncertainty_of_a_date_issues(ahead: float) -> None:
+    process = Process(ahead=ahead)
+    assert process.time.checked_ms() == round((process.now()) * 1000)
+
+
+@given(
+    ahead=st.floats(-5, 5),
+    seconds=st.floats(0, 30),
+    share=st.floats(0, 1),
+    later=st.floats(0, 59),
+    second=st.floats(0, 1, exclude_max=True),
+)
+def test_right_clock_is_never_refused_however_slow_a_request_is(
+    ahead: float, seconds: float, share: float, later: float, second: float
+) -> None:
+    process = Process(ahead=ahead, seconds=seconds, dated=seconds * share)
+    process.elapsed = second
+    process.respond()
+    process.elapsed += later
+    process.time.checked_ms()
+
+
+def test_slow_request_leaves_a_wrong_clock_uncertain() -> None:
+    process = Process(ahead=9.0, seconds=10.0, dated=10.0)
+    process.time.checked_ms()
+    process.seconds = process.dated = 0.0
+    process.respond()
+    with pytest.raises(WrongClock):
+        process.time.checked_ms()
+
+
+@pytest.mark.parametrize("seconds", [2.5, 7.0])
+def test_after_a_slow_response_the_time_is_measured_again(seconds: float) -> None:
+    process = Process(ahead=7.5, seconds=seconds, dated=seconds)
+    process.respond()
+    process.seconds = process.dated = 0.0
+    with pytest.raises(WrongClock):
+        process.time.checked_ms()
+    assert process.requests == 1
+
+
+def test_slow_response_of_another_thread_replaces_no_exact_measurement() -> None:
+    process = Process(ahead=10.0)
+    date, sent = formatdate(NOW // 1000 + 7, usegmt=True), process.time.read()
+    process.elapsed += 7
+
+    def other() -> None:
+        process.time.measured(date, process.time.read())
+        process.time.measured(date, sent)
+
+    process.dates = False
+    process.during = other
+    with pytest.raises(WrongClock):
+        process.time.checked_ms()
+
+
+@pytest.mark.parametrize("frozen", [0.0, 30.0])
+def test_slow_response_replaces_a_measurement_that_no_longer_holds(frozen: float) -> None:
+    process = Process()
+    process.respond()
+    process.elapsed += 31 + 30 - frozen
+    process.frozen = frozen
+    process.seconds = 7.0
+    process.time.checked_ms()
+    assert process.requests == 1
+
+
+@pytest.mark.parametrize("jump", [-30.0, 7.0, 55.0, 86400.0])
+def test_jump_after_the_last_response_is_found_before_a_version_is_issued(jump: float) -> None:
+    process = Process()
+    process.respond()
+    process.elapsed += 1
+    process.ahead = jump
+    with pytest.raises(WrongClock):
+        process.time.checked_ms()
+
+
+def test_clock_that_is_right_again_issues_although_its_last_measurement_was_wrong() -> None:
+    process = Process(ahead=3600.0)
+    process.respond()
+    process.ahead = 0.0
+    process.time.checked_ms()
+    assert process.requests == 1
+
+
+def test_old_measurement_is_not_used() -> None:
+    process = Process()
+    process.respond()
+    process.elapsed += 60
+    process.time.checked_ms()
+    assert process.requests == 0
+    process.elapsed += 1
+    process.time.checked_ms()
+    assert process.requests == 1
+
+
+def test_container_that_was_frozen_measures_the_time_again() -> None:
+    process = Process()
+    process.respond()
+    process.elapsed += 30
+    process.frozen = 30.0
+    process.time.checked_ms()
+    assert process.requests == 1
+    process.elapsed += 3600
+    process.frozen += 3600
+    process.ahead = 6.5
+    with pytest.raises(WrongClock):
+        process.time.checked_ms()
+
+
+def test_request_during_which_the_clock_jumps_measures_nothing() -> None:
+    process = Process()
+    process.during = lambda: setattr(process, "ahead", 3.0)
+    with pytest.raises(WrongClock) as raised:
+        process.time.checked_ms()
+    assert raised.value.ahead_ms is None
+    process.during = lambda: None
+    process.time.checked_ms()
+
+
+def test_error_response_measures_the_time() -> None:
+    process = Process(ahead=3600.0)
+    process.fault = StorageFault(operation="GetItem", code="InvalidSignatureException")
+    with pytest.raises(WrongClock):
+        process.time.checked_ms()
+
+
+def test_without_a_response_the_fault_is_raised() -> None:
+    process = Process()
+    process.dates = False
+    process.fault = StorageFault(operation="GetItem", code="ConnectTimeoutError")
+    with pytest.raises(StorageFault):
+        process.time.checked_ms()
+
+
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_response_without_a_valid_date_issues_nothing(date: str | None) -> None:
+    process = Process()
+    process.dates = False
+    if date is not None:
+        process.during = lambda: process.time.measured(date, process.time.read())
+    with pytest.raises(WrongClock):
+        process.time.checked_ms()

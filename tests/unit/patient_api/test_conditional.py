@@ -1,11 +1,12 @@
 """Requests that name a record by search criteria: in their URL or, to create it, in If-None-Exist."""
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from unit.patient_api.fakes.api import UNKNOWN, Platform, Reply, claims, id_of, patient
+from unit.patient_api.fakes.api import UNKNOWN, Platform, Reply, accessed, claims, id_of, patient
 from unit.patient_api.fakes.aws import START_MS, client_error
 
 STALE = f"{START_MS - 5}-0000-us-east-1"
@@ -53,7 +54,7 @@ def done(method: str, status: int = 200) -> int:
 def trail(platform: Platform, **attributes: str) -> list[Call]:
     """Return action, interaction, record and status of the events, without creations and reads by the test."""
     return [
-        (item["action"], item["interaction"], item["record"].partition("#")[2], item["status"])
+        (item["action"], item["interaction"], accessed(item), item["status"])
         for item in sorted(platform.audit(**attributes), key=lambda item: item["at"])
         if item["interaction"] not in {"create", "read"}
     ]
@@ -112,6 +113,36 @@ class TestCreate:
         assert not platform.versions()
 
 
+@pytest.mark.trap(2)
+@pytest.mark.parametrize("deletions", [1, 2, 3, 6])
+def test_requests_after_deletions_create_one_record(platform: Platform, other: Platform, deletions: int) -> None:
+    for _ in range(deletions):
+        made = create(platform, "If-None-Exist")
+        assert (made.status, platform.call("DELETE", made.location).status) == (201, 204)
+    other.dynamodb.tables = deepcopy(platform.dynamodb.tables)
+    concurrent: list[Reply] = []
+    platform.before_writes(1, lambda: concurrent.append(create(platform, "URL")))
+    replies = [create(platform, "If-None-Exist"), create(other, "If-None-Exist"), change(platform, "PUT"), *concurrent]
+    assert [reply.status for reply in replies] == [200, 201, 200, 201]
+    assert len({reply.json["id"] for reply in replies}) == 1
+
+
+def test_record_created_between_search_and_write_is_found(platform: Platform) -> None:
+    assert platform.call("DELETE", create(platform, "If-None-Exist").location).status == 204
+    concurrent: list[Reply] = []
+
+    def before(operation: str, request: Any) -> None:
+        # The second search of the same request has not begun yet.
+        if operation == "get_item" and not concurrent:
+            platform.dynamodb.before = lambda *_: None
+            concurrent.append(create(platform, "If-None-Exist"))
+
+    platform.dynamodb.before = before
+    reply = create(platform, "If-None-Exist")
+    assert [concurrent[0].status, reply.status] == [201, 200]
+    assert reply.json["id"] == concurrent[0].json["id"]
+
+
 @pytest.mark.parametrize("criteria", ["", "identifier", "_count=2", "identifier=1&_sort=_lastUpdated"])
 def test_header_without_search_criteria_returns_400(platform: Platform, criteria: str) -> None:
     assert create(platform, "If-None-Exist", criteria).status == 400
@@ -166,11 +197,6 @@ class TestUpdate:
         assert change(platform, "PUT", body=identified(id=UNKNOWN)).outcome == (405, "not-supported")
         assert not platform.versions()
         assert trail(platform, outcome="refused") == [("U", "update", "Patient", "405")]
-
-    def test_merges_header_returns_400(self, platform: Platform) -> None:
-        platform.create(identified())
-        assert change(platform, "PUT", headers={"merges": f'W/"{STALE}"'}).status == 400
-        assert len(platform.versions()) == 1
 
     def test_update_that_creates_needs_the_right_to_create(self, platform: Platform) -> None:
         refused = change(platform, "PUT", authorizer=claims(scope="system/Patient.rus"))
@@ -297,7 +323,7 @@ class TestChange:
         platform.create(identified(gender="female"))
         unknown = criteria.startswith(("shoe", "identifier", "name:", "_has"))
         for query in (criteria, *([f"{by()}&{criteria}"] if unknown else [])):
-            reply = change(platform, method, query, headers={"prefer": "handling=lenient"})
+            reply = change(platform, method, query)
             assert reply.status == 400
             assert "_count" not in reply.body
         assert len(platform.versions()) == 1

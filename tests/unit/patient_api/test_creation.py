@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,33 @@ def test_another_request_with_the_same_key_returns_422(platform: Platform) -> No
 def test_keys_belong_to_a_tenant_and_its_subject(platform: Platform) -> None:
     callers = [claims(), claims(sub="app-2"), claims(tenant="south-clinic")]
     assert len({platform.create(authorizer=caller, headers=KEY).json["id"] for caller in callers}) == 3
+
+
+def iam(identity: str, account: str = "123456789012") -> dict[str, Any]:
+    """Return what API Gateway's IAM authorizer passes on."""
+    return {"iam": {"accountId": account, "userArn": f"arn:aws:{identity.format(account)}"}}
+
+
+def test_sessions_of_an_assumed_role_share_their_keys(platform: Platform) -> None:
+    pods = ["sts::{}:assumed-role/app/pod-1", "sts::{}:assumed-role/app/pod-2"]
+    replies = [platform.create(authorizer=iam(pod), headers=KEY) for pod in pods]
+    assert replies[0].body == replies[1].body
+    assert len(platform.versions()) == 1
+    # The audit trail has the session.
+    subjects = [item["subject"] for item in platform.audit(action="C")]
+    assert sorted(subjects) == [f"arn:aws:{pod.format('123456789012')}" for pod in pods]
+
+
+def test_other_iam_identities_have_keys_of_their_own(platform: Platform) -> None:
+    callers = [
+        iam("sts::{}:assumed-role/app/pod-1"),
+        iam("sts::{}:assumed-role/app-2/pod-1"),
+        iam("sts::{}:assumed-role/app/pod-1", account="210987654321"),
+        iam("sts::{}:federated-user/app"),
+        iam("iam::{}:user/app/pod-1"),
+        iam("iam::{}:user/app/pod-2"),
+    ]
+    assert len({platform.create(authorizer=caller, headers=KEY).json["id"] for caller in callers}) == 6
 
 
 def test_regions_create_the_same_record(platform: Platform, other: Platform) -> None:

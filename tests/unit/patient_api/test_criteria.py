@@ -36,10 +36,10 @@ def call(platform: Platform, route: Route, place: tuple[str, str], **parts: Any)
     bodies: dict[str, object] = {"PUT": patient(id=place[0]), "PATCH": [], "POST": patient()}
     usual = "name=Other" if route.body == (FORM,) else None if "$" in route.path else bodies.get(route.method)
     body = parts.pop("body", usual)
-    headers = {"content-type": route.body[0] if route.body else "", "if-match": f'W/"{place[1]}"'}
-    if route.method == "POST":
-        del headers["if-match"]
-    elif route.conditional:
+    headers = {"content-type": route.body[0] if route.body else ""}
+    if "If-Match" in route.headers:
+        headers["if-match"] = f'W/"{place[1]}"'
+    if route.conditional and route.method != "POST":
         parts["query"] = "&".join(filter(None, (f"_id={place[0]}", parts.get("query"))))
     return platform.call(route.method, at(route, place), body, headers=headers | parts.pop("headers", {}), **parts)
 

@@ -4,15 +4,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import cast
 
 import pytest
 
 from patient_api.aws import Clients, translated
-from patient_api.errors import StorageFault
-from patient_api.region.health import Health, HealthReport, Probe, probes
+from patient_api.bootstrap import Services
+from patient_api.clock import Clock
+from patient_api.errors import StorageFault, WrongClock
+from patient_api.logging import StructuredLog
+from patient_api.region.health import Health, HealthReport, Probe, probes, publish
 from unit.patient_api.fakes.api import Platform
-from unit.patient_api.fakes.aws import ENVIRONMENT, FakeClients, FakeDynamoDB
+from unit.patient_api.fakes.aws import ENVIRONMENT, REGION, START_MS, FakeClients, FakeDynamoDB
+from unit.patient_api.fakes.log import FakeLog
 
 
 @pytest.fixture
@@ -134,7 +139,12 @@ def test_concurrent_calls_share_one_evaluation(pool: ThreadPoolExecutor) -> None
 def test_probes_call_table_bucket_and_key() -> None:
     dynamodb = FakeDynamoDB()
     clients = FakeClients(dynamodb)
-    records, documents, key = probes(clients=cast("Clients", clients), environment=ENVIRONMENT)
+    records, documents, key = probes(
+        clients=cast("Clients", clients),
+        environment=ENVIRONMENT,
+        dynamodb=clients.dynamodb,
+        clock=Clock(region=REGION, now_ms=lambda: START_MS),
+    )
     records.run()
     key.run()
     with pytest.raises(StorageFault) as missing:
@@ -143,6 +153,39 @@ def test_probes_call_table_bucket_and_key() -> None:
     assert [operation for operation, _ in dynamodb.calls] == ["get_item"]
     assert clients.kms().data_keys == 1
     assert [probe.of_key for probe in (records, documents, key)] == [False, False, True]
+
+
+@pytest.mark.requirement("C1", "C2")
+def test_region_with_a_wrong_clock_is_unhealthy() -> None:
+    platform = Platform()
+    platform.ahead_ms = 7_000
+    reply = platform.call("GET", "/health", authorizer={})
+    assert reply.status == 503
+    (line,) = [line for line in platform.log.messages() if line["message"] == "unhealthy"]
+    assert line["failures"]["records"] == "WrongClock"
+    (line,) = [line for line in platform.log.messages() if line["message"] == "wrong clock"]
+    assert line["ahead_ms"] > 5_000
+    # The bucket of the fakes does not exist.
+    assert platform.log.metrics() == {"Healthy": 0.0, "StorageFailures": 1.0, "WrongClock": 1.0}
+    platform.close()
+
+
+def test_function_without_a_bound_for_its_clock_is_not_composed() -> None:
+    clients = cast("Clients", FakeClients(FakeDynamoDB()))
+    log = StructuredLog(service="patient-api", region=REGION, stream=FakeLog())
+    services = Services(environment=replace(ENVIRONMENT, clock_bound=None), clients=clients, log=log)
+    with pytest.raises(KeyError, match="CLOCK_BOUND_SECONDS"):
+        _ = services.clock
+
+
+def test_metrics_of_a_wrong_clock_have_the_right_time() -> None:
+    stream = FakeLog()
+    log = StructuredLog(service="patient-api", region=REGION, stream=stream, now=lambda: 1_000.0)
+    publish(HealthReport({"records": "WrongClock"}, 0, 0, WrongClock(ahead_ms=7_000)), log=log)
+    publish(HealthReport({"records": "WrongClock"}, 0, 0, WrongClock(ahead_ms=None)), log=log)
+    times = [line["_aws"]["Timestamp"] for line in stream.lines() if "_aws" in line]
+    assert times == [993_000, 1_000_000]
+    assert stream.metrics() == {"Healthy": 0.0, "WrongClock": 2.0}
 
 
 def test_other_exceptions_are_not_translated() -> None:

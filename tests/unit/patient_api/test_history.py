@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 
-from unit.patient_api.fakes.api import UNKNOWN, Platform, head_key
+from patient_api.clock import Stamp
+from patient_api.contract.keys import OPEN_CONFLICTS, PATIENT
+from patient_api.store.model import Marker, RecordKey, marker_item
+from unit.patient_api.fakes.api import UNKNOWN, Platform, head_key, id_of, patient
 from unit.patient_api.fakes.aws import PEER, START_MS
 from unit.patient_api.fakes.search import link, next_query
 
 
-def followed(entry: dict[str, Any]) -> list[str]:
-    """Return the versions that an entry names as replaced or merged."""
-    extensions = entry.get("extension", [])
-    return [found["valueId"] for found in extensions if found["url"] == "urn:healthcare-dr:follows"]
+def extensions(entry: dict[str, Any], name: str) -> list[str]:
+    """Return the versions that an entry names in extensions: `follows` or `concurrent-with`."""
+    found = entry.get("extension", [])
+    return [extension["valueId"] for extension in found if extension["url"] == f"urn:healthcare-dr:{name}"]
 
 
 def test_history_has_every_version_newest_first(platform: Platform) -> None:
@@ -84,7 +87,7 @@ def test_update_that_names_merged_versions_resolves_a_conflict(platform: Platfor
     assert platform.versions()[-1]["merges"] == {"L": [{"S": own.json["meta"]["versionId"]}]}
     assert merged.json["meta"]["versionId"] > sibling
     shown = platform.call("GET", f"{path}/_history").json["entry"]
-    assert [followed(entry) for entry in shown] == [
+    assert [extensions(entry, "follows") for entry in shown] == [
         [sibling, own.json["meta"]["versionId"]],
         [etag[3:-1]],
         [etag[3:-1]],
@@ -92,6 +95,48 @@ def test_update_that_names_merged_versions_resolves_a_conflict(platform: Platfor
     ]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_equal_siblings_are_not_concurrent_on_any_page(platform: Platform, count: int) -> None:
+    path, etag = platform.made()
+    own = platform.put(path, etag, active=True).json["meta"]["versionId"]
+    equal, other, absent = (f"{START_MS + later}-0000-{PEER}" for later in (5, 6, 7))
+    platform.arrive(path, equal, etag[3:-1], active=True)
+    platform.arrive(path, other, etag[3:-1], active=False)
+    key, newest = RecordKey("north-clinic", PATIENT, id_of(path)), Stamp.parse(absent)
+    assert newest is not None
+    marker = Marker(key, f"c#{etag[3:-1]}", newest, OPEN_CONFLICTS, members=[own, equal, other, absent])
+    platform.add(marker_item(marker))
+    seen: dict[str, list[str]] = {}
+    query: str | None = f"_count={count}"
+    while query:
+        page = platform.call("GET", f"{path}/_history", query=query).json
+        seen |= {entry["response"]["etag"][3:-1]: extensions(entry, "concurrent-with") for entry in page["entry"]}
+        query = next_query(page)
+    # The fourth sibling has not arrived.
+    assert seen == {other: [own, equal, absent], equal: [other, absent], own: [other, absent], etag[3:-1]: []}
+
+
+@pytest.mark.parametrize("newest", ["PUT", "DELETE"])
+def test_deletion_that_names_merged_versions_resolves_a_conflict(platform: Platform, newest: str) -> None:
+    path, etag = platform.made()
+    peer = f"{START_MS + (5000 if newest == 'PUT' else 5)}-0000-{PEER}"
+    platform.now_ms += 1000
+    own = platform.call("DELETE", path, headers={"if-match": etag}).headers["etag"]
+    platform.arrive(path, peer, etag[3:-1], active=True)
+    current, other = sorted([own, f'W/"{peer}"'], reverse=True)
+    platform.records[head_key(path)]["version"] = {"S": current[3:-1]}
+    headers = {"if-match": current, "merges": other}
+    merged = platform.call("DELETE", path, headers=headers)
+    assert (merged.status, len(platform.versions())) == (204, 4), merged.body
+    last = max(platform.versions(), key=lambda item: item["version"]["S"])
+    assert (last["replaces"], last["merges"]) == ({"S": current[3:-1]}, {"L": [{"S": other[3:-1]}]})
+    assert ("deleted" in last, merged.headers["etag"]) == (True, f'W/"{last["version"]["S"]}"')
+    # The conflict is resolved, so that a repetition adds no version.
+    again = platform.call("DELETE", path, headers={"merges": f"{other}, {other}"})
+    assert (again.status, again.headers["etag"], len(platform.versions())) == (204, merged.headers["etag"], 4)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize(
     ("merges", "status"),
     [
@@ -103,7 +148,8 @@ def test_update_that_names_merged_versions_resolves_a_conflict(platform: Platfor
         (f'W/"{START_MS}-0044-us-east-1"', 422),
     ],
 )
-def test_invalid_merge_is_rejected(platform: Platform, merges: str, status: int) -> None:
+def test_invalid_merge_is_rejected(platform: Platform, method: str, merges: str, status: int) -> None:
     path, etag = platform.made()
-    assert platform.update(path, {"if-match": etag, "merges": merges}).status == status
+    body = patient(id=id_of(path)) if method == "PUT" else None
+    assert platform.call(method, path, body, headers={"if-match": etag, "merges": merges}).status == status
     assert len(platform.versions()) == 1

@@ -17,7 +17,7 @@ KEYS = [RecordKey("north-clinic", PATIENT, f"p-{number}") for number in range(4)
 def index(dynamodb: FakeDynamoDB, pause: Callable[[float], None], region: str = REGION) -> Index:
     for key in KEYS:
         for at, place in ((7, REGION), (3, PEER)):
-            version = Version(key, Stamp(START_MS + at, 0, place), Method.PUT, "{}")
+            version = Version(key, Stamp(START_MS + at, 0, place), Method.PUT, "{}", "")
             item = head_item(version, place)
             dynamodb.tables[RECORDS][key_of(item)] = item
     return Index(client=dynamodb, table=RECORDS, region=region, pause=pause)

@@ -99,7 +99,6 @@ class TestReturn:
             ('respond-async;x="return=representation", return=minimal; x=y', None),
             ("return=minimal, return=representation", None),
             ("return=OperationOutcome", "OperationOutcome"),
-            ("return=everything", "Patient"),
             ('x="return=minimal"', "Patient"),
         ],
     )

@@ -1,11 +1,15 @@
 """Patients over HTTP: responses, stored items and audit events."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from patient_api.contract.audit import SHARDS
 from unit.patient_api.fakes.api import BASE, UNKNOWN, Platform, claims, patient
-from unit.patient_api.fakes.aws import AUDIT, RECORDS, REGION, START_MS, client_error
+from unit.patient_api.fakes.aws import AUDIT, PEER, RECORDS, REGION, START_MS, client_error, key_of
 
 
 def test_create_returns_the_stamped_resource(platform: Platform) -> None:
@@ -89,15 +93,77 @@ def test_update_follows_a_version_from_a_region_whose_clock_is_ahead(platform: P
     assert other.create().json["meta"]["versionId"] > reply.json["meta"]["versionId"]
 
 
-def test_update_of_version_too_far_ahead_returns_503(platform: Platform, other: Platform) -> None:
+@pytest.mark.requirement("C5", "C6")
+@pytest.mark.parametrize("ahead_ms", [6_500, 31_536_000_000, -6_500])
+def test_write_under_a_wrong_clock_returns_503_and_is_audited_and_counted(platform: Platform, ahead_ms: int) -> None:
     made = platform.create()
-    other.dynamodb.tables = platform.dynamodb.tables
-    other.now_ms -= 60_001
-    reply = other.update(made.location, {"if-match": made.headers["etag"]})
-    assert reply.outcome == (503, "transient")
-    (line,) = [line for line in other.log.messages() if line["message"] == "clock ahead"]
-    assert line["ahead_ms"] == 60_001
-    assert len(platform.audit(outcome="failure", status="503")) == 1
+    records = dict(platform.records)
+    platform.ahead_ms = ahead_ms
+    path, match = made.location, {"if-match": made.headers["etag"]}
+    for reply in (
+        platform.call("POST", "/fhir/Patient", patient()),
+        platform.update(path, match),
+        platform.patch(path, {"active": True}),
+        platform.call("DELETE", path),
+    ):
+        assert reply.outcome == (503, "transient")
+        assert reply.headers["retry-after"] == "2"
+    assert platform.records == records
+    assert len(platform.audit(outcome="failure", status="503")) == 4
+    assert platform.log.metrics() == {"WrongClock": 4.0}
+    lines = [line for line in platform.log.messages() if line["message"] == "wrong clock"]
+    assert all(5_000 < abs(line["ahead_ms"]) <= abs(ahead_ms) for line in lines)
+    assert len(lines) == 4
+    platform.ahead_ms = 0
+    assert platform.put(path, match["if-match"]).json["meta"]["versionId"] == f"{START_MS}-0001-{REGION}"
+
+
+def test_record_of_a_wrong_clock_accepts_all_changes_at_once(platform: Platform) -> None:
+    future = START_MS + 31_536_000_000
+    path, etag = platform.made()
+    first = etag.removeprefix('W/"').removesuffix('"')
+    platform.arrive(path, f"{future}-0000-{PEER}", first)
+    merged = platform.update(path, {"if-match": f'W/"{future}-0000-{PEER}"', "merges": etag}, active=True)
+    assert (merged.status, merged.json["meta"]["versionId"]) == (200, f"{future}-0001-{REGION}")
+    assert platform.patch(path, {"active": False}).json["meta"]["versionId"] == f"{future}-0002-{REGION}"
+    deleted = platform.call("DELETE", path)
+    assert (deleted.status, deleted.headers["etag"]) == (204, f'W/"{future}-0003-{REGION}"')
+    restored = platform.put(path, deleted.headers["etag"])
+    assert restored.json["meta"]["versionId"] == f"{future}-0004-{REGION}"
+    assert platform.log.metrics() == {"FutureVersions": 4.0}
+    assert platform.create().json["meta"]["versionId"].startswith(f"{START_MS}-")
+
+
+@pytest.mark.parametrize(
+    ("named", "region", "status"),
+    [("if-match", REGION, 412), ("merges", REGION, 422), ("if-match", PEER, 503), ("merges", PEER, 503)],
+)
+def test_invented_version_from_the_future_has_no_effect(
+    platform: Platform, named: str, region: str, status: int
+) -> None:
+    path, etag = platform.made()
+    invented = f'W/"{START_MS + 31_536_000_000}-0000-{region}"'
+    headers = {"if-match": etag} | {named: invented}
+    before = dict(platform.records)
+    assert platform.update(path, headers).status == status
+    assert platform.records == before
+    assert platform.log.metrics() == {}
+    assert platform.put(path, etag).json["meta"]["versionId"] < str(START_MS + 1)
+
+
+def test_ordinary_write_sends_no_request_for_the_time(platform: Platform) -> None:
+    path, etag = platform.made()
+    platform.put(path, etag)
+    assert [operation for operation, _ in platform.dynamodb.calls] == ["transact_write_items"] * 2
+
+
+def test_first_write_of_a_container_measures_the_time_first() -> None:
+    platform = Platform(measured=False)
+    platform.ahead_ms = 7_000
+    assert platform.call("POST", "/fhir/Patient", patient()).outcome == (503, "transient")
+    assert [operation for operation, _ in platform.dynamodb.calls] == ["get_item", "put_item"]
+    assert platform.records == {}
+    platform.close()
 
 
 @pytest.mark.parametrize("if_match", ['W/"9999999999999-0000-us-east-1"', 'W/"1"', f'W/"{START_MS}-0001-us-east-1"'])
@@ -127,7 +193,7 @@ def test_invalid_id_is_not_audited(platform: Platform, method: str) -> None:
     body = patient() if method == "PUT" else None
     assert platform.call(method, "/fhir/Patient/Anna Zubrowka", body).status == 404
     (item,) = platform.audit()
-    assert (item["record"], item["status"]) == ("north-clinic#Patient", "404")
+    assert (item["target"], item["status"]) == ("Patient", "404")
     assert "Zubrowka" not in json.dumps(item)
 
 
@@ -137,7 +203,7 @@ def test_audit_item_has_every_attribute(platform: Platform) -> None:
     made = platform.create().json
     (item,) = platform.audit()
     shard = item["pk"].rsplit("#", 1)[1]
-    assert 0 <= int(shard) < 16
+    assert 0 <= int(shard) < SHARDS
     assert item == {
         "pk": f"north-clinic#2027-01-15T08#{shard}",
         "sk": f"2027-01-15T08:00:00.000Z#{item['event']}",
@@ -159,9 +225,11 @@ def test_audit_item_has_every_attribute(platform: Platform) -> None:
 
 @pytest.mark.trap(9)
 def test_audit_items_are_spread_over_the_shards(platform: Platform) -> None:
-    for _ in range(200):
+    for _ in range(20 * SHARDS):
         platform.create()
-    assert len({item["pk"] for item in platform.audit()}) == 16
+    counts = Counter(item["pk"] for item in platform.audit())
+    assert len(counts) == SHARDS
+    assert max(counts.values()) < 50
 
 
 @pytest.mark.requirement("C6")
@@ -184,10 +252,20 @@ def test_failed_read_is_audited_as_failure(platform: Platform) -> None:
     assert failure["amends"] == granted["event"]
 
 
-def test_audit_item_that_an_earlier_attempt_wrote_is_accepted(platform: Platform) -> None:
+@pytest.mark.parametrize(("other", "status"), [({}, 200), ({"subject": {"S": "app-2"}}, 503)])
+def test_event_with_the_id_of_another_is_refused_and_one_that_an_attempt_wrote_is_accepted(
+    platform: Platform, other: dict[str, Any], status: int
+) -> None:
     key = platform.create().json["id"]
-    platform.dynamodb.faults["put_item"] = [client_error("ConditionalCheckFailedException")]
-    assert platform.call("GET", f"/fhir/Patient/{key}").status == 200
+
+    def before(operation: str, request: Mapping[str, Any]) -> None:
+        if operation == "put_item":
+            platform.dynamodb.before = lambda *_: None
+            platform.dynamodb.tables[AUDIT][key_of(request["Item"])] = request["Item"] | other
+
+    platform.dynamodb.before = before
+    assert platform.call("GET", f"/fhir/Patient/{key}").status == status
+    assert len(platform.audit(action="R", outcome="success")) == 1
 
 
 def test_refusal_that_cannot_be_audited_returns_503(platform: Platform) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from patient_api.errors import Malformed
 from patient_api.http.preconditions import each
-from unit.patient_api.fakes.api import UNKNOWN, Platform, Reply, id_of, patient
+from unit.patient_api.fakes.api import UNKNOWN, Platform, Reply, claims, id_of, patient
 from unit.patient_api.fakes.aws import START_MS
 
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
@@ -23,6 +23,16 @@ def call(platform: Platform, method: str, path: str, headers: dict[str, str]) ->
     bodies: dict[str, object] = {"PUT": patient(id=id_of(path)), "PATCH": []}
     kind = JSON_PATCH if method == "PATCH" else "application/json"
     return platform.call(method, path, bodies.get(method), headers={"content-type": kind, **headers})
+
+
+class TestUnsupportedPrecondition:
+    def test_refusal_changes_nothing(self, platform: Platform) -> None:
+        path, etag = platform.made()
+        headers = {"if-match": etag, "merges": etag}
+        assert platform.patch(path, [], headers).outcome == (400, "structure")
+        refused = platform.patch(path, [], headers, authorizer=claims(scope="system/Patient.r"))
+        assert refused.outcome == (403, "forbidden")
+        assert len(platform.versions()) == 1
 
 
 class TestVersionInTheBody:
@@ -215,7 +225,9 @@ class TestDates:
     def test_date_alone_is_no_precondition_of_an_update(self, platform: Platform) -> None:
         path, etag = platform.made()
         assert platform.update(path, {"if-unmodified-since": AFTER}).status == 428
-        assert platform.update(path, {"if-unmodified-since": BEFORE}, meta={"versionId": etag[3:-1]}).status == 200
+        # Only If-Match takes precedence over the date, and not the version in the body.
+        assert platform.update(path, {"if-unmodified-since": BEFORE}, meta={"versionId": etag[3:-1]}).status == 412
+        assert platform.update(path, {"if-unmodified-since": AFTER}, meta={"versionId": etag[3:-1]}).status == 200
 
 
 class TestPatch:

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from patient_api.aws import DynamoDB
+from patient_api.aws import Clients, DynamoDB
 from patient_api.bootstrap import sentinel
 from patient_api.contract.keys import HEARTBEAT_PARTITION
 from patient_api.logging import StructuredLog
@@ -150,6 +150,29 @@ def test_heartbeat_age_is_never_negative() -> None:
     sentinel = SentinelFixture(age_ms=-500)
     sentinel.run()
     assert sentinel.log.metrics()["HeartbeatAge"] == 0
+
+
+def test_heartbeat_and_age_have_the_time_of_dynamodb(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixture = SentinelFixture()
+
+    class Regional(Clients):
+        def dynamodb(self) -> DynamoDB:
+            return cast("DynamoDB", fixture.store)
+
+    run = sentinel(
+        ENVIRONMENT.variables() | {"AWS_REGION": REGION, "ENDPOINT": OWN},
+        clients=Regional(region=REGION),
+        log=StructuredLog(service="sentinel", region=REGION, stream=fixture.log),
+        probe=lambda _host: None,
+    )
+    fixture.store.time = lambda: START_MS / 1000 + 60.9
+    run()
+    assert fixture.store.tables[RECORDS][HEARTBEAT_PARTITION, REGION]["at"] == {"N": str(START_MS + 60_000)}
+    assert fixture.log.metrics()["HeartbeatAge"] == 61
+    fixture.log.clear()
+    monkeypatch.setattr(fixture.store, "metadata", dict)
+    run()
+    assert fixture.log.metrics() == {"HeartbeatWritten": 0, "PeerHealthy": 1}
 
 
 def test_sentinel_is_composed_from_its_environment() -> None:

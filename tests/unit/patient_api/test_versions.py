@@ -87,7 +87,7 @@ def test_read_below_minimum_version_returns_503(platform: Platform) -> None:
     assert platform.call("GET", path, headers={"minimum-version": f'W/"{known}"'}).json["active"] is True
     assert platform.call("GET", path, headers={"minimum-version": etag}).status == 200
     assert platform.call("GET", path, headers={"minimum-version": 'W/"1"'}).status == 400
-    unseen = platform.call("GET", f"/fhir/Patient/{UNKNOWN}", headers={"minimum-version": etag})
+    unseen = platform.call("GET", f"/fhir/Patient/{UNKNOWN}", headers={"minimum-version": f'W/"{known}"'})
     assert unseen.status == 503
 
 

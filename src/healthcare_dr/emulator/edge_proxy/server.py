@@ -20,6 +20,7 @@ from healthcare_dr.emulator.admin_api import health_checks_route
 from healthcare_dr.emulator.configuration import HOST, Layout, Ports
 from healthcare_dr.emulator.edge_proxy.forwarding import ApiDirectory, Forwarding, Services, services_session
 from healthcare_dr.emulator.edge_proxy.listener import EdgeListener
+from healthcare_dr.emulator.edge_proxy.receivers import Receivers
 from healthcare_dr.emulator.edge_proxy.tls import Certificates, load_authority
 from healthcare_dr.emulator.files import CachedFile
 from healthcare_dr.emulator.http_server import http_config, protocol_factory
@@ -106,11 +107,15 @@ async def _apply_faults(
 
 
 async def _serve_issuer(layout: Layout, ports: Ports, data_plane: DataPlane) -> Callable[[], Awaitable[None]]:
-    """Serve the issuer's documents and the status of health checks. Return a coroutine function that ends it."""
+    """Serve the issuer's documents, the status of health checks and the receivers of notifications.
+
+    Return a coroutine function that ends it.
+    """
     application = Starlette(
         routes=[
             *routes(address=ports.issuer, key=load_key(layout.token_key)),
             health_checks_route(data_plane.checks, secret=layout.read_root_secret()),
+            *Receivers(confirm=_confirm_subscription, secret=layout.read_root_secret()).routes(),
         ]
     )
     config = http_config(application, lifespan="off")
@@ -137,6 +142,10 @@ def _client(service: str, region: str) -> Any:
 
     config = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 1})
     return boto3.session.Session().client(service, region_name=region, config=config)
+
+
+def _confirm_subscription(topic: str, token: str) -> None:
+    _client("sns", topic.split(":")[3]).confirm_subscription(TopicArn=topic, Token=token)
 
 
 def _apis_of(region: str) -> Iterable[str]:

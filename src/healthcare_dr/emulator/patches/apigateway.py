@@ -69,6 +69,15 @@ async def require_invoke_permission(
     return await inner(integration, api_id, stage, path, method, *rest, **named)
 
 
+@replaces(apigateway, "_invoke_lambda_proxy")
+async def include_stage_in_path(
+    inner: Handler, integration: dict[str, Any], api_id: str, stage: str, path: str, *rest: Any, **named: Any
+) -> Response:
+    """The path that a function received omitted the name of a stage. AWS includes every name but `$default`."""
+    called = path if stage == "$default" else f"/{stage}{path}"
+    return await inner(integration, api_id, stage, called, *rest, **named)
+
+
 @replaces(apigateway, "run_reentrant")
 async def pass_called_address(
     inner: Callable[..., Awaitable[Any]], work: Callable[..., Any], *args: Any, **named: Any

@@ -34,6 +34,10 @@ LONGEST = 1024  # in characters or tokens; limits the size of the caches
 # Values that repeat, such as a tenant or an outcome, are short; most others occur once.
 LONGEST_SHARED = 64
 MOST_SHARED = 10_000
+WARM = "WarmThroughput"
+WARM_UNTIL = "WarmThroughputUpdatingUntil"
+INITIAL_WARM: Final = {"ReadUnitsPerSecond": 12_000, "WriteUnitsPerSecond": 4_000}
+UPDATE_SECONDS: Final = 0.3
 Token = tuple[str, str]
 _ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
 
@@ -63,6 +67,101 @@ def report_replica_keys() -> None:
 
     dynamodb._apply_replica_updates = update
     dynamodb._table_description = describe
+
+
+def report_warm_throughput() -> None:
+    """Tables reported no warm throughput, and indexes and replicas lacked it; UpdateTable accepted every value and kept
+    none. On AWS an update takes time, raises all replicas, never lowers a value, and stays within a quota.
+    """
+    update_inner: Operation = dynamodb._update_table
+    json_response: Operation = dynamodb.json_response
+    describe_inner = dynamodb._table_description
+
+    def update(data: Item) -> Response:
+        name = dynamodb._normalize_table_name(data.get("TableName"))
+        changes = _warm_changes(data)
+        if not changes or name not in dynamodb._tables:
+            return update_inner(data)
+        if _warm_status(dynamodb._tables[name]) == "UPDATING":
+            return _refused("ResourceInUseException", f"Attempt to change a resource which is still in use: {name}")
+        for part, units in changes.items():
+            if refusal := _invalid_warm(_warm_part(dynamodb._tables[name], part), units, part):
+                return refusal
+        response = update_inner(data)
+        if response[0] != 200:
+            return response
+        for region in {get_region(), *dynamodb._replica_group(dynamodb._tables[name])}:
+            table = dynamodb._tables.get_scoped(get_account_id(), region, name)
+            table[WARM_UNTIL] = time.time() + UPDATE_SECONDS
+            for part, units in changes.items():
+                if (found := _warm_part(table, part)) is not None:
+                    present = _warm_of(found)
+                    found[WARM] = {unit: max(present[unit], units.get(unit, 0)) for unit in INITIAL_WARM}
+        return json_response({"TableDescription": dynamodb._table_description(name)})
+
+    def describe(name: str) -> Item:
+        description: Item = describe_inner(name)
+        table = dynamodb._tables[name]
+        status = _warm_status(table)
+        if status == "UPDATING":
+            description["TableStatus"] = status
+        description[WARM] = {**_warm_of(table), "Status": status}
+        if "GlobalSecondaryIndexes" in description:
+            description["GlobalSecondaryIndexes"] = [
+                {**index, WARM: {**_warm_of(index), "Status": status}} for index in table["GlobalSecondaryIndexes"]
+            ]
+        for replica in description.get("Replicas", []):
+            held = dynamodb._tables.get_scoped(get_account_id(), replica["RegionName"], name) or {}
+            replica[WARM] = {**_warm_of(held), "Status": status}
+            replica["GlobalSecondaryIndexes"] = [
+                {"IndexName": index["IndexName"], WARM: {**_warm_of(index), "Status": status}}
+                for index in held.get("GlobalSecondaryIndexes", [])
+            ]
+        return description
+
+    dynamodb._update_table = update
+    dynamodb._table_description = describe
+
+
+def _warm_changes(data: Item) -> dict[str | None, dict[str, int]]:
+    """Return the values that an UpdateTable request sets, by index; None is the table itself."""
+    changes: dict[str | None, dict[str, int]] = {None: data[WARM]} if data.get(WARM) else {}
+    for change in data.get("GlobalSecondaryIndexUpdates") or []:
+        if (updated := change.get("Update")) and updated.get(WARM):
+            changes[updated["IndexName"]] = updated[WARM]
+    return changes
+
+
+def _warm_part(table: Item, index: str | None) -> Item | None:
+    if index is None:
+        return table
+    return next((found for found in table.get("GlobalSecondaryIndexes", []) if found["IndexName"] == index), None)
+
+
+def _warm_of(part: Item) -> dict[str, int]:
+    return {unit: int((part.get(WARM) or {}).get(unit, value)) for unit, value in INITIAL_WARM.items()}
+
+
+def _warm_status(table: Item) -> str:
+    return "UPDATING" if time.time() < table.get(WARM_UNTIL, 0) else "ACTIVE"
+
+
+def _invalid_warm(part: Item | None, units: Mapping[str, int], index: str | None) -> Response | None:
+    """Return the refusal of a lower value, or of one beyond the quota; ministack refuses an unknown index itself."""
+    if part is None:
+        return None
+    limits = json.loads(dynamodb._describe_limits({})[2])
+    what = "table" if index is None else f"index {index}"
+    for unit, least in _warm_of(part).items():
+        if units.get(unit, least) < least:
+            return _refused(
+                "ValidationException",
+                f"One or more parameter values were invalid: Requested {unit} for WarmThroughput for {what} is lower "
+                "than current WarmThroughput, decreasing WarmThroughput is not supported",
+            )
+        if units.get(unit, 0) > limits[f"TableMax{unit.removesuffix('UnitsPerSecond')}CapacityUnits"]:
+            return _refused("LimitExceededException", f"Requested {unit} for {what} exceeds the table-level quota")
+    return None
 
 
 @replaces(iam_actions, "dynamodb_service_context")

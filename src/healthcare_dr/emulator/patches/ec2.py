@@ -90,15 +90,22 @@ def tag_default_egress_rule(inner: Operation, params: Parameters) -> Response:
 
 
 def store_peering_options() -> None:
-    """ModifyVpcPeeringConnectionOptions did not exist, so names could not be resolved over a peering connection."""
+    """ModifyVpcPeeringConnectionOptions did not exist, so names could not be resolved over a peering connection.
+
+    Like AWS, it refuses a connection that is not active, which a configuration without an order would not survive.
+    """
     describe_inner: Operation = ec2._describe_vpc_peering_connections
 
     def modify(params: Parameters) -> Response:
         name = ec2._p(params, "VpcPeeringConnectionId")
+        problem = None
         if name not in ec2._vpc_peering:
-            result: Response = ec2._error(
-                "InvalidVpcPeeringConnectionID.NotFound", f"The VPC peering connection '{name}' does not exist", 400
-            )
+            problem = "InvalidVpcPeeringConnectionID.NotFound", f"The VPC peering connection '{name}' does not exist"
+        elif ec2._vpc_peering[name]["Status"]["Code"] != "active":
+            limit = "Peering options can be added only to active peerings."
+            problem = "OperationNotPermitted", f"Peering {name} is not active. {limit}"
+        if problem is not None:
+            result: Response = ec2._error(*problem, 400)
             return result
         requested = {side: ec2._p(params, f"{side}PeeringConnectionOptions.{DNS}") for side in SIDES}
         for account, region in ec2._vpc_peering_scopes(ec2._vpc_peering[name]):

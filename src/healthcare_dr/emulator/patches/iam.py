@@ -7,13 +7,15 @@ has to be invalidated. Resources and conditions are compared anew for every requ
 
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, EvalResult, ParsedStatement
-from ministack.services import iam
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import iam, kms
 
 from healthcare_dr.emulator.patches.replacement import replaces
 
@@ -22,6 +24,15 @@ DOCUMENTS = 1024
 RESOURCE_POLICIES = 4096
 # A request names its action, so a client can invent any number of actions.
 ACTIONS_OF_A_DOCUMENT = 256
+# The actions whose key `iam:PermissionsBoundary` is the boundary that the role has.
+ON_BOUNDED_ROLES = {
+    "iam:AttachRolePolicy", "iam:DeleteRolePolicy", "iam:DetachRolePolicy", "iam:PutRolePolicy",
+}  # fmt: skip
+ALIAS_PATH = re.compile(r"/functions/[^/]+/aliases/[^/]+$")
+ON_ALIAS = {"GET": "lambda:GetAlias", "PUT": "lambda:UpdateAlias", "DELETE": "lambda:DeleteAlias"}
+ON_CONCURRENCY = {"GET": "lambda:GetFunctionConcurrency", "DELETE": "lambda:DeleteFunctionConcurrency"}
+HEALTH_CHECK_PATH = re.compile(r"/(healthcheck|change)/([^/]+)")
+RECORD_NAME = re.compile(r"<ResourceRecordSet>.*?<Name>([^<]*)</Name>", re.DOTALL)
 
 
 @replaces(iam_evaluator, "_resolve_condition_key")
@@ -202,6 +213,136 @@ def _first(context: EvalContext, layer: list[list[ParsedStatement]], effect: str
             ) and iam_evaluator._conditions_met(statement.conditions, context):
                 return statement
     return None
+
+
+@replaces(iam_actions, "extract_iam_action")
+def distinguish_lambda_actions(
+    inner: Callable[..., str | None], service: str, method: str, path: str, *request: Any
+) -> str | None:
+    """Requests for one alias were authorized as `lambda:ListAliases`, and every request for a function's concurrency as
+    `lambda:PutFunctionConcurrency`.
+    """
+    if service == "lambda":
+        if ALIAS_PATH.search(path) and method in ON_ALIAS:
+            return ON_ALIAS[method]
+        if path.endswith("/concurrency") and method in ON_CONCURRENCY:
+            return ON_CONCURRENCY[method]
+    return inner(service, method, path, *request)
+
+
+@replaces(iam_actions, "extract_resource_arn")
+def derive_resource_arns(
+    inner: Callable[..., str],
+    service: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    params: dict[str, Any],
+    region: str,
+    account: str,
+) -> str:
+    """Requests of several services were authorized on `*`, which no statement that names resources allows, and rules
+    of the default event bus on the bus or on `rule/default/<name>`.
+    """
+    found = str(inner(service, method, path, headers, body, params, region, account))
+    if service == "events":
+        rule = _Sent(body, params)("Rule")
+        found = f"arn:aws:events:{region}:{account}:rule/{rule}" if rule else found.replace(":rule/default/", ":rule/")
+    if service == "kms" and ":alias/" in found and (key := kms._aliases.get(found)):
+        # Only CreateAlias, UpdateAlias and DeleteAlias are authorized on aliases.
+        return f"arn:aws:kms:{region}:{account}:key/{key.rpartition('/')[2]}"
+    return _resource_of(service, path, body, params, region, account) or found if found == "*" else found
+
+
+def _resource_of(service: str, path: str, body: bytes, params: dict[str, Any], region: str, account: str) -> str | None:
+    """Return the ARN that AWS derives from a request (Service Authorization Reference); None if it has none."""
+    sent = _Sent(body, params)
+    prefix = f"arn:aws:{service}:{region}:{account}"
+    if service == "iam" and (name := sent("PolicyName")):
+        return f"arn:aws:iam::{account}:policy/{name}"
+    if service == "iam":
+        return sent("PolicySourceArn") or sent("OpenIDConnectProviderArn")
+    if service == "kms" and (alias := sent("AliasName")):
+        return f"{prefix}:{alias}"
+    if service == "ec2":
+        return None if sent("Action").startswith("Describe") else f"{prefix}:resource/new"
+    if service == "monitoring":
+        return sent("ResourceARN") or _monitored(sent, region, account)
+    if service == "lambda" and path.rstrip("/").endswith("/functions") and (name := sent("FunctionName")):
+        return f"{prefix}:function:{name}"
+    if service == "route53" and (check := HEALTH_CHECK_PATH.search(path)):
+        return f"arn:aws:route53:::{check[1]}/{check[2]}"
+    if service == "cloudtrail":
+        listed = sent("ResourceIdList") or sent("ResourceId") or sent("TrailName")
+        return listed if not listed or listed.startswith("arn:") else f"{prefix}:trail/{listed}"
+    return sent("ResourceArn") or sent("ResourceARN")
+
+
+def _monitored(sent: "_Sent", region: str, account: str) -> str | None:
+    """Return the alarm or dashboard of a request to CloudWatch."""
+    if dashboard := sent("DashboardName") or sent("DashboardNames"):
+        return f"arn:aws:cloudwatch::{account}:dashboard/{dashboard}"
+    alarm = sent("AlarmName") or sent("AlarmNames") or ("*" if sent("Action") == "DescribeAlarms" else "")
+    return f"arn:aws:cloudwatch:{region}:{account}:alarm:{alarm}" if alarm else None
+
+
+class _Sent:
+    """The parameters of a request, in the JSON of its body or in its form."""
+
+    def __init__(self, body: bytes, params: dict[str, Any]) -> None:
+        self._params = params
+        try:
+            document = json.loads(body) if body[:1] == b"{" else {}
+        except ValueError:
+            document = {}
+        self._document = document if isinstance(document, dict) else {}
+
+    def __call__(self, name: str) -> str:
+        """Return a parameter, the first element of a list; an empty string if there is none."""
+        value = self._document.get(name, self._params.get(name, self._params.get(f"{name}.member.1", "")))
+        while isinstance(value, list):
+            value = value[0] if value else ""
+        return str(value)
+
+
+@replaces(iam_actions, "request_tag_context")
+def provide_condition_keys(
+    inner: Callable[..., dict[str, Any]], service: str, iam_action: str, body: bytes, params: dict[str, Any]
+) -> dict[str, Any]:
+    """The condition keys `iam:PermissionsBoundary`, `iam:PolicyARN`, `iam:AWSServiceName`, `lambda:FunctionArn` and
+    `route53:ChangeResourceRecordSetsNormalizedRecordNames` were missing, so statements with them never matched.
+    """
+    return {**inner(service, iam_action, body, params), **_condition_keys(iam_action, body, params)}
+
+
+def _condition_keys(action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the condition keys of a request that ministack does not provide; none for values that it lacks."""
+    if action == "lambda:CreateEventSourceMapping":
+        function = str(json.loads(body or b"{}").get("FunctionName", ""))
+        if not function.startswith("arn:"):
+            function = f"arn:aws:lambda:{get_region()}:{get_account_id()}:function:{function}"
+        return {"lambda:FunctionArn": function}
+    if action == "route53:ChangeResourceRecordSets":
+        names = {found.rstrip(".").lower() for found in RECORD_NAME.findall(body.decode(errors="replace"))}
+        return {"route53:ChangeResourceRecordSetsNormalizedRecordNames": sorted(names)}
+    if not action.startswith("iam:"):
+        return {}
+
+    def sent(name: str) -> str:
+        value = params.get(name, "")
+        return str(value[0] if isinstance(value, list) else value)
+
+    boundary = sent("PermissionsBoundary")
+    if action in ON_BOUNDED_ROLES:
+        role = iam._roles.get(sent("RoleName")) or {}
+        boundary = role.get("PermissionsBoundary") or ""
+    keys = {
+        "iam:PermissionsBoundary": boundary,
+        "iam:PolicyARN": sent("PolicyArn"),
+        "iam:AWSServiceName": sent("AWSServiceName"),
+    }
+    return {key: value for key, value in keys.items() if value}
 
 
 @replaces(iam_actions, "dynamodb_transaction_checks")

@@ -13,6 +13,7 @@ from typing import Any
 
 # Imported for their rules, which register themselves.
 from healthcare_dr.infra.lint import (  # noqa: F401
+    provider_schema,
     rules_alarms,
     rules_api,
     rules_buckets,
@@ -21,6 +22,8 @@ from healthcare_dr.infra.lint import (  # noqa: F401
     rules_functions,
     rules_keys,
     rules_network,
+    rules_notifications,
+    rules_pipeline,
     rules_platform,
     rules_roles,
     rules_tables,
@@ -33,7 +36,7 @@ __all__ = ["RULES", "Finding", "Rule", "check"]
 
 
 def check(documents: Mapping[str, Mapping[str, Any]], settings: Settings) -> list[Finding]:
-    """Check the Terraform JSON of all three stacks, by stack name, against every rule."""
+    """Check the Terraform JSON of all stacks, by stack name, against every rule."""
     platform = Platform(documents, settings)
     return [
         Finding(rule=rule, where=where, problem=problem)

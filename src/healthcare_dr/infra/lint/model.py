@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from healthcare_dr.naming import Names
 from healthcare_dr.settings import Settings
 
 # The expression for the account, which Terraform resolves when it plans.
@@ -71,7 +70,7 @@ class Platform:
     def __init__(self, documents: Mapping[str, Mapping[str, Any]], settings: Settings) -> None:
         self.documents = documents
         self.settings = settings
-        self.names = Names(settings.environment_suffix)
+        self.names = settings.names
 
     @cached_property
     def everything(self) -> list[Resource]:

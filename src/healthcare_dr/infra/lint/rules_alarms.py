@@ -1,10 +1,10 @@
-"""Rules on alarms, dashboards and notification topics."""
+"""Rules on alarms and dashboards."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, Resource, allows, principals, rule
+from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, Resource, rule
 from healthcare_dr.naming import GLOBAL
 from healthcare_dr.settings import ROUTE53_METRICS_REGION
 from patient_api.contract.functions import (
@@ -12,6 +12,7 @@ from patient_api.contract.functions import (
     API_ALIAS,
     CONFIRM_DOCUMENTS,
     RECONCILE,
+    RELAY,
     SENTINEL,
     SENTINEL_INTERVAL_SECONDS,
 )
@@ -23,22 +24,25 @@ ON_EVERY_DASHBOARD = (
     "HealthCheckPercentageHealthy", "Count", "4xx", "5xx", "Latency", "Throttles", "ConcurrentExecutions",
     "IteratorAge", Metric.CONFLICTS, Metric.TAMPERED_ITEMS, Metric.DOCUMENTS_CONFIRMED, Metric.DOCUMENTS_COPIED,
     Metric.DOCUMENTS_QUARANTINED, Metric.DOCUMENTS_PENDING, Metric.PENDING_SECONDS, Metric.PEER_HEALTHY,
-    Metric.HEARTBEAT_WRITTEN, Metric.HEARTBEAT_AGE, Metric.REPLICATION_LAG,
+    Metric.HEARTBEAT_WRITTEN, Metric.HEARTBEAT_AGE, Metric.REPLICATION_LAG, Metric.WRONG_CLOCK, Metric.FUTURE_VERSIONS,
 )  # fmt: skip
 OWN_METRICS = {
-    API.name: (Metric.HEALTHY, Metric.KEY_FAILURES),
+    API.name: (Metric.HEALTHY, Metric.KEY_FAILURES, Metric.WRONG_CLOCK, Metric.FUTURE_VERSIONS),
     CONFIRM_DOCUMENTS.name: (Metric.DOCUMENTS_QUARANTINED, Metric.PENDING_SECONDS),
     RECONCILE.name: (Metric.CONFLICTS, Metric.TAMPERED_ITEMS),
     SENTINEL.name: (Metric.PEER_HEALTHY, Metric.HEARTBEAT_WRITTEN, Metric.HEARTBEAT_AGE, Metric.REPLICATION_LAG),
 }
-# Statistic and threshold. The recovery point is 60 s; a conflict, a quarantined document or a tampered item must fire
-# the alarm at once.
+# Statistic and threshold. The recovery point is 60 s; a conflict, a quarantined document, a tampered item or a wrong
+# clock must fire the alarm at once.
 THRESHOLDS = {
     Metric.PENDING_SECONDS: ("Maximum", 60),
     "IteratorAge": ("Maximum", 60_000),
     Metric.CONFLICTS: ("Sum", 0),
     Metric.DOCUMENTS_QUARANTINED: ("Sum", 0),
     Metric.TAMPERED_ITEMS: ("Sum", 0),
+    Metric.WRONG_CLOCK: ("Sum", 0),
+    Metric.FUTURE_VERSIONS: ("Sum", 0),
+    "ApproximateNumberOfMessagesVisible": ("Maximum", 0),
 }
 
 
@@ -150,41 +154,14 @@ def dashboards(platform: Platform) -> Problems:
                     yield region, f"the dashboard does not show {metric}"
 
 
-@rule("R7.1", "R7.2")
-def topics(platform: Platform) -> Problems:
-    """Either region must notify operators of a failover."""
-    emails = set(platform.settings.operations_emails)
-    for region in platform.settings.regions:
-        if len(list(platform.resources("aws_sns_topic", region=region))) != 1:
-            yield region, "must have one topic for operations"
-        subscribed = {
-            subscription.get("endpoint")
-            for subscription in platform.resources("aws_sns_topic_subscription", region=region)
-            if subscription.get("protocol") == "email"
-        }
-        for email in sorted(emails - subscribed):
-            yield region, f"{email} is not subscribed"
-
-
-@rule("R7.1", "C3")
-def topic_admits(platform: Platform) -> Problems:
-    """A topic silently drops messages that its policy does not allow."""
-    for topic in platform.resources("aws_sns_topic"):
-        statements = [
-            statement
-            for statement in platform.attached_statements(topic, "aws_sns_topic_policy", "arn")
-            if allows(statement, "sns:Publish", topic.expression("arn"))
-        ]
-        for service in ("cloudwatch.amazonaws.com", "s3.amazonaws.com"):
-            if not any(service in principals(statement, "Service") for statement in statements):
-                yield topic.address, f"its policy must let {service} publish"
-
-
 def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Return the metrics of a region that need an alarm there: namespace, name and dimensions."""
     peer = platform.other(region)
     for function in platform.resources("aws_lambda_function", region=region):
         name = function.expression("function_name")
+        if function.get("function_name") == platform.names.of(RELAY.name):
+            # The alarm on undelivered notifications covers it. One on each error would notify the webhook that fails.
+            continue
         if function.get("publish") is True:
             for metric in ("Errors", "Throttles"):
                 yield "AWS/Lambda", metric, {"FunctionName": name, "Resource": f"{name}:{API_ALIAS}"}
@@ -195,6 +172,8 @@ def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[st
     for api in platform.resources("aws_apigatewayv2_api", region=region):
         for metric in ("5xx", "Latency"):
             yield "AWS/ApiGateway", metric, {"ApiId": api.expression("id")}
+    for queue in platform.resources("aws_sqs_queue", region=region):
+        yield "AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.get("name")}
     for service, metrics in OWN_METRICS.items():
         for metric in metrics:
             yield NAMESPACE, metric, {DIMENSION: service}

@@ -1,4 +1,4 @@
-"""Rules on the API in front of the functions: its routes, their authorizers, its access log."""
+"""Rules on the API in front of the functions: its routes, their authorizers, its stages and access log."""
 
 from healthcare_dr.infra.lint.model import Platform, Problems, rule
 from patient_api.contract.routes import AUTHENTICATED_ROUTES, DEFAULT_ROUTE
@@ -9,6 +9,7 @@ OPEN_ROUTES = (
     "HEAD /health", "HEAD /drain/{region}", "HEAD /fhir/metadata", "HEAD /fhir/.well-known/smart-configuration",
     "OPTIONS /{proxy+}",
 )  # fmt: skip
+CLIENTS, PROBES = "$default", "probes"
 # A client needs them to update what it has read, and to find what it has created.
 EXPOSED = {"etag", "location", "last-modified", "retry-after"}
 # Variables that contain ids and search values.
@@ -44,7 +45,7 @@ def closed_routes(platform: Platform) -> Problems:
 
 @rule("C6")
 def complete_routes(platform: Platform) -> Problems:
-    """The gateway refuses a request without a route, and the default route's requests have no metric of their own."""
+    """The gateway refuses a request without a route, and the access log does not distinguish the default route's."""
     for region in platform.settings.regions:
         keys = {route.get("route_key") for route in platform.resources("aws_apigatewayv2_route", region=region)}
         for key in sorted({*OPEN_ROUTES, *AUTHENTICATED_ROUTES, DEFAULT_ROUTE} - keys):
@@ -88,9 +89,36 @@ def cors_origins(platform: Platform) -> Problems:
 def access_log_private(platform: Platform) -> Problems:
     """Paths and queries contain ids, names and dates of birth."""
     for stage in platform.resources("aws_apigatewayv2_stage"):
+        if not stage.blocks("access_log_settings"):
+            continue
         log_format = str(stage.get("access_log_settings", "format"))
         if "$context.routeKey" not in log_format or "$context.status" not in log_format:
             yield stage.address, "must log route and status"
         for variable in PATIENT_DATA:
             if variable in log_format:
                 yield stage.address, f"must not log {variable}"
+
+
+@rule("C6")
+def access_log_of_clients(platform: Platform) -> Problems:
+    """Requests that the gateway refuses are in its access log only; health checks would be most lines of that log."""
+    for region in platform.settings.regions:
+        stages = {stage.get("name"): stage for stage in platform.resources("aws_apigatewayv2_stage", region=region)}
+        if sorted(stages) != [CLIENTS, PROBES]:
+            yield region, f"its API must have the stages {CLIENTS} and {PROBES}"
+        if PROBES in stages and stages[PROBES].blocks("access_log_settings"):
+            yield stages[PROBES].address, "must have no access log: only health checkers call this stage"
+        if CLIENTS in stages:
+            stage = stages[CLIENTS]
+            group = platform.referred(stage.stack, stage.get("access_log_settings", "destination_arn"))
+            if group is None or group.get("retention_in_days") != platform.settings.audit_retention_days:
+                days = platform.settings.audit_retention_days
+                yield stage.address, f"must have an access log in a group that keeps {days} days"
+
+
+@rule("R6.2")
+def no_route_metrics(platform: Platform) -> Problems:
+    """CloudWatch bills six metrics for each route in use; alarms and dashboards use those of the API."""
+    for stage in platform.resources("aws_apigatewayv2_stage"):
+        if stage.get("default_route_settings", "detailed_metrics_enabled") is not False or stage.get("route_settings"):
+            yield stage.address, "detailed metrics must be off"

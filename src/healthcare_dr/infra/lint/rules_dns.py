@@ -3,8 +3,16 @@
 from healthcare_dr.infra.lint.model import Platform, Problems, Resource, rule
 
 HEALTH_CHECK = "aws_route53_health_check"
+CERTIFICATE = "aws_acm_certificate"
+CUSTOM_DOMAIN = "aws_apigatewayv2_domain_name"
 RECOVERY_TIME_SECONDS = 300
-RESERVED = ("example.com", "example.net", "example.org", ".test", ".invalid", ".localhost", ".local", "amazonaws.com")
+# Independent of the settings, which refuse the same names.
+RESERVED = (
+    ".alt", ".amazonaws.com", ".arpa", ".aws", ".example", ".example.com", ".example.net", ".example.org", ".internal",
+    ".invalid", ".local", ".localhost", ".onion", ".test",
+)  # fmt: skip
+# Not imported from the contract: the paths that the checkers must request.
+HEALTH, DRAIN = "/probes/health", "/probes/drain/"
 
 
 @rule("R4.1", "R4.3", "D3", "D6")
@@ -14,11 +22,27 @@ def zone_own_domain(platform: Platform) -> Problems:
     if len(zones) != 1:
         yield "aws_route53_zone", f"there must be one hosted zone; there are {len(zones)}"
     for zone in zones:
-        name = str(zone.get("name"))
-        if name != platform.names.domain or name.endswith(RESERVED):
-            yield zone.address, f"{name} must be {platform.names.domain}"
+        name, expected = str(zone.get("name")), _domain(platform)
+        if name != expected:
+            yield zone.address, f"{name} must be {expected}"
+        if f".{name}".endswith(RESERVED):
+            yield zone.address, f"{name} is a reserved domain"
         if zone.get("force_destroy") is not True:
             yield zone.address, "force_destroy must be true"
+
+
+@rule("R4.3", "C1", "trap 31")
+def shared_name(platform: Platform) -> Problems:
+    """Clients use one name. A record, a certificate or a custom domain with another name does not serve them."""
+    expected = f"api.{_domain(platform)}"
+    weighted = [record for record in platform.resources("aws_route53_record") if record.get("weighted_routing_policy")]
+    served = [
+        *((record, "name") for record in weighted),
+        *((resource, "domain_name") for resource in platform.resources(CERTIFICATE, CUSTOM_DOMAIN)),
+    ]
+    for resource, attribute in served:
+        if resource.get(attribute) != expected:
+            yield resource.address, f"its {attribute} {resource.get(attribute)} must be {expected}"
 
 
 @rule("R4.1", "C1", "trap 21")
@@ -60,8 +84,8 @@ def probe_own_endpoint(platform: Platform) -> Problems:
         host, path = str(check.get("fqdn")), str(check.get("resource_path"))
         if ".execute-api." not in host:
             yield check.address, f"must probe a region's own endpoint, not {host}"
-        if check.get("type") != "HTTPS" or not (path == "/health" or path.startswith("/drain/")):
-            yield check.address, "must request /health or /drain/<region> over HTTPS"
+        if check.get("type") != "HTTPS" or not (path == HEALTH or path.startswith(DRAIN)):
+            yield check.address, f"must request {HEALTH} or {DRAIN}<region> over HTTPS"
 
 
 @rule("C1", "trap 25", "trap 27")
@@ -77,14 +101,14 @@ def calculated_health_check(platform: Platform) -> Problems:
         if len(children) != 2 or check.get("child_health_threshold") != 2:
             yield check.address, "must need both of its two children"
             continue
-        endpoint = next((child for child in children if child.get("resource_path") == "/health"), None)
+        endpoint = next((child for child in children if child.get("resource_path") == HEALTH), None)
         drain = next((child for child in children if child.get("invert_healthcheck") is True), None)
         if endpoint is None or drain is None:
             yield check.address, "its children must be the endpoint's probe and the inverted drain check"
         elif _probed_region(endpoint) == _probed_region(drain):
             problem = "the drain check must probe the other region: a lost region must not drain the healthy one"
             yield check.address, problem
-        elif drain.get("resource_path") != f"/drain/{_probed_region(endpoint)}":
+        elif drain.get("resource_path") != f"{DRAIN}{_probed_region(endpoint)}":
             yield check.address, "the drain check must request the drain state of its own region"
 
 
@@ -95,8 +119,13 @@ def certificates(platform: Platform) -> Problems:
         for validation in platform.resources("aws_acm_certificate_validation"):
             yield validation.address, "never completes: HDR_DNS_DELEGATED is not set"
         return
-    for kind in ("aws_acm_certificate", "aws_acm_certificate_validation", "aws_apigatewayv2_domain_name"):
+    for kind in (CERTIFICATE, "aws_acm_certificate_validation", CUSTOM_DOMAIN):
         yield from platform.once_in_each_region(kind, platform.resources(kind))
+
+
+def _domain(platform: Platform) -> str:
+    """Return the domain of the settings, or the one that the suffix gives."""
+    return platform.settings.domain or f"healthcare-dr-{platform.settings.environment_suffix}.com"
 
 
 def _probes(platform: Platform) -> list[Resource]:
@@ -105,7 +134,7 @@ def _probes(platform: Platform) -> list[Resource]:
 
 def _shared_records(platform: Platform) -> list[Resource]:
     records = platform.resources("aws_route53_record")
-    return [record for record in records if record.get("name") == platform.names.api_domain]
+    return [record for record in records if record.get("name") == f"api.{_domain(platform)}"]
 
 
 def _children(platform: Platform, calculated: Resource) -> list[Resource]:
@@ -115,7 +144,7 @@ def _children(platform: Platform, calculated: Resource) -> list[Resource]:
 
 def _region_of_calculated(platform: Platform, calculated: Resource) -> str | None:
     children = _children(platform, calculated)
-    return next((_probed_region(child) for child in children if child.get("resource_path") == "/health"), None)
+    return next((_probed_region(child) for child in children if child.get("resource_path") == HEALTH), None)
 
 
 def _target_region(platform: Platform, record: Resource) -> str | None:
@@ -123,7 +152,7 @@ def _target_region(platform: Platform, record: Resource) -> str | None:
     if not platform.settings.dns_delegated:
         return _region_of(target)
     domain = platform.referred(record.stack, target)
-    return domain.region if domain is not None and domain.kind == "aws_apigatewayv2_domain_name" else None
+    return domain.region if domain is not None and domain.kind == CUSTOM_DOMAIN else None
 
 
 def _probed_region(check: Resource) -> str:

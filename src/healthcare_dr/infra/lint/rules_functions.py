@@ -10,6 +10,7 @@ from patient_api.contract.functions import (
     CONFIRM_DOCUMENTS,
     FUNCTIONS,
     RECONCILE,
+    RELAY,
     SENTINEL,
     SENTINEL_INTERVAL_SECONDS,
     VARIABLES,
@@ -61,7 +62,7 @@ def function_environment(platform: Platform) -> Problems:
         variables = set(function.get("environment", "variables") or ())
         for name in sorted(variables & RESERVED_VARIABLES):
             yield function.address, f"{name} is reserved"
-    for spec in FUNCTIONS:
+    for spec in (*FUNCTIONS, RELAY):
         # Lambda itself sets the region.
         needed = {VARIABLES[name] for name in (*COMMON_VARIABLES, *spec.variables)} - {VARIABLES["region"]}
         for function in platform.functions(spec.name):

@@ -55,6 +55,8 @@ def encrypted_at_rest(platform: Platform) -> Problems:
     for kind, attribute in (
         ("aws_cloudwatch_log_group", "kms_key_id"),
         ("aws_sns_topic", "kms_master_key_id"),
+        ("aws_sqs_queue", "kms_master_key_id"),
+        ("aws_ssm_parameter", "key_id"),
         ("aws_lambda_function", "kms_key_arn"),
         ("aws_cloudtrail", "kms_key_id"),
     ):
@@ -113,6 +115,14 @@ def _users(platform: Platform, region: str) -> dict[str, list[User]]:
             *function("sentinel", through("dynamodb")),
             User(account, (*KEY_USE, "kms:CreateGrant"), through("dynamodb")),
             User(account, (*KEY_USE, "kms:CreateGrant"), through("lambda")),
+            *(
+                user
+                for _ in platform.resources("aws_ssm_parameter", region=region)
+                for user in (
+                    *function("relay", through("ssm"), through("sqs")),
+                    User(account, ("kms:Decrypt", "kms:Encrypt"), through("ssm")),
+                )
+            ),
         ],
         "key-policy-cross-region": [
             role("documents-peer", region),
@@ -120,7 +130,13 @@ def _users(platform: Platform, region: str) -> dict[str, list[User]]:
             role("replication", platform.other(region)),
         ],
         "key-admits-logs": [service(f"logs.{region}", *KEY_USE)],
-        "key-admits-alarms": [service(name, *PUBLISH) for name in ("cloudwatch", "sns", "s3")],
+        "key-admits-alarms": [
+            *(service(name, *PUBLISH) for name in ("cloudwatch", "sns", "s3")),
+            *(
+                User(account, ("kms:Decrypt",), through("sqs"))
+                for _ in platform.resources("aws_sqs_queue", region=region)
+            ),
+        ],
         "key-admits-trail": [
             service("cloudtrail", "kms:DescribeKey", *PUBLISH),
             *(

@@ -3,7 +3,7 @@
 import re
 
 from healthcare_dr.infra.lint.model import Platform, Problems, rule
-from healthcare_dr.naming import STACKS
+from healthcare_dr.naming import PIPELINE, STACKS
 
 TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 NAME_OF = {
@@ -13,14 +13,16 @@ NAME_OF = {
     "aws_iam_policy": "name", "aws_iam_role": "name", "aws_iam_role_policy": "name", "aws_kms_alias": "name",
     "aws_lambda_function": "function_name", "aws_apigatewayv2_api": "name", "aws_apigatewayv2_authorizer": "name",
     "aws_s3_bucket": "bucket", "aws_security_group": "name", "aws_sns_topic": "name",
+    "aws_sqs_queue": "name", "aws_ssm_parameter": "name",
 }  # fmt: skip
 
 
 @rule("D8")
 def stacks(platform: Platform) -> Problems:
-    """The platform is two regional stacks and a global one, each with a state of its own."""
-    if set(platform.documents) != set(STACKS):
-        yield "stacks", f"must be {', '.join(STACKS)}; they are {', '.join(sorted(platform.documents)) or 'none'}"
+    """The platform is two regional stacks and a global one, each with a state of its own, and optionally a pipeline."""
+    expected = STACKS if platform.settings.github_repository is None else (*STACKS, PIPELINE)
+    if set(platform.documents) != set(expected):
+        yield "stacks", f"must be {', '.join(expected)}; they are {', '.join(sorted(platform.documents)) or 'none'}"
 
 
 @rule("D7")

@@ -1,11 +1,12 @@
 """Rules on roles: the principals that may assume them, and their permissions."""
 
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
-from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, listed, principals, rule
+from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, Resource, listed, principals, rule
 from healthcare_dr.infra.lint.rules_faults import ON_NETWORK, is_disconnecting
+from healthcare_dr.naming import PIPELINE
 
 CONTROL_PLANES = ("route53:", "iam:", "cloudformation:", "lambda:", "apigateway:", "organizations:", "ec2:")
 CHANGES_DATA = (
@@ -18,6 +19,7 @@ WITHOUT_RESOURCE = {
     "flow-logs": {"logs:DescribeLogGroups"},
     "reconciliation": {"dynamodb:ListStreams"},
 }
+WRITE_LOGS = ("logs:CreateLogStream", "logs:PutLogEvents")
 ASSUME_THE_PEERS_ROLE = ("patient-api", "confirmation")
 READ_STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
 READ_AND_ADD = {"GetItem", "PutItem", "Query"}
@@ -42,6 +44,7 @@ ON_TABLES = {
     },
     "sentinel": {"records": {"GetItem", "PutItem"}},
     "documents-peer": {},
+    "relay": {},
 }
 
 
@@ -53,8 +56,8 @@ def role_attachments(platform: Platform) -> Problems:
         if not expression.endswith(".name}") or platform.referred(attachment.stack, expression) is None:
             yield attachment.address, f"role must be a role's name, not {expression}"
         managed = str(attachment.get("policy_arn") or "")
-        if managed.startswith("arn:aws:iam::aws:") and not managed.endswith("/AWSLambdaBasicExecutionRole"):
-            yield attachment.address, f"{managed} grants more than basic execution"
+        if managed.startswith("arn:aws:iam::aws:"):
+            yield attachment.address, f"{managed} grants more than is needed: AWS's own policies name no resource"
 
 
 @rule("R2.3", "trap 36")
@@ -91,6 +94,8 @@ def least_privilege(platform: Platform) -> Problems:
         )
     }
     for holder in platform.resources("aws_iam_policy", "aws_iam_role_policy"):
+        if holder.stack == PIPELINE:
+            continue  # a pipeline changes control planes: the rules on pipelines apply
         network = ON_NETWORK if is_disconnecting(platform, holder) else set()
         finds = finding.get(str(holder.get("name")), set())
         if network:
@@ -117,7 +122,8 @@ def table_privileges(platform: Platform) -> Problems:
         for name, expected in ON_TABLES.items():
             found: dict[str, set[str]] = {}
             role = platform.names.of(name, region)
-            for statement in _granted(platform, role):
+            named = [each for each in platform.resources("aws_iam_role", region=region) if each.get("name") == role]
+            for statement in chain.from_iterable(_statements_of(platform, each) for each in named):
                 for resource, action in product(listed(statement["Resource"]), listed(statement["Action"])):
                     service, _, operation = action.partition(":")
                     if service == "dynamodb":
@@ -126,6 +132,22 @@ def table_privileges(platform: Platform) -> Problems:
                 allowed, needed = (sorted(each.get(resource, ())) for each in (found, expected))
                 if allowed != needed:
                     yield role, f"on {resource} it must be allowed {needed}, not {allowed}"
+
+
+@rule("R2.5", "C6", "trap 38")
+def function_log_privileges(platform: Platform) -> Problems:
+    """A function that may create its log group creates it again after its destruction, without key and retention."""
+    for function in platform.resources("aws_lambda_function"):
+        role = platform.referred(function.stack, function.get("role"))
+        own = f"arn:aws:logs:{function.region}:{ACCOUNT}:log-group:/aws/lambda/{function.get('function_name')}:*"
+        found = [
+            (statement["Effect"], resource, action)
+            for statement in (_statements_of(platform, role) if role else ())
+            for resource, action in product(listed(statement["Resource"]), listed(statement["Action"]))
+            if action == "*" or action.startswith("logs:")
+        ]
+        if sorted(found) != [("Allow", own, action) for action in WRITE_LOGS]:
+            yield function.address, f"of logs, its role must be allowed only {' and '.join(WRITE_LOGS)} on {own}"
 
 
 @rule("C6", "R2.5")
@@ -140,15 +162,12 @@ def role_for_each_function(platform: Platform) -> Problems:
             yield function.address, f"shares its role with {owner}"
 
 
-def _granted(platform: Platform, role_name: str) -> Iterator[Mapping[str, Any]]:
-    """Return the statements of the policies that have a role's name and are attached to it."""
-    for policy in platform.resources("aws_iam_policy"):
-        roles = [
-            platform.referred(attachment.stack, attachment.get("role"))
-            for attachment in platform.attached(policy, "aws_iam_role_policy_attachment", "policy_arn")
-        ]
-        if policy.get("name") == role_name and role_name in [role.get("name") for role in roles if role]:
-            yield from policy.statements()
+def _statements_of(platform: Platform, role: Resource) -> Iterator[Mapping[str, Any]]:
+    """Return the statements of the policies that are attached to a role."""
+    attachments = platform.attached(role, "aws_iam_role_policy_attachment", "role")
+    for policy in (platform.referred(each.stack, each.get("policy_arn")) for each in attachments):
+        yield from policy.statements() if policy else ()
+    yield from platform.attached_statements(role, "aws_iam_role_policy", "role")
 
 
 def _shortened(resource: str, tables: dict[str, str]) -> str:

@@ -127,6 +127,9 @@ CALLS: dict[str, tuple[Call, ...]] = {
         ),
     ),
     "aws_iam_policy": (Call("iam.CreatePolicy", members={"name": "PolicyName", "policy": "PolicyDocument"}),),
+    "aws_iam_openid_connect_provider": (
+        Call("iam.CreateOpenIDConnectProvider", members={"client_id_list": "ClientIDList"}),
+    ),
     "aws_iam_role": (
         Call("iam.CreateRole", members={"name": "RoleName", "assume_role_policy": "AssumeRolePolicyDocument"}),
     ),
@@ -217,7 +220,23 @@ CALLS: dict[str, tuple[Call, ...]] = {
     "aws_security_group": (Call("ec2.CreateSecurityGroup", members={"name": "GroupName", **_EC2_TAGS}),),
     "aws_sns_topic": (Call("sns.CreateTopic", members={"kms_master_key_id": "Attributes.KmsMasterKeyId"}),),
     "aws_sns_topic_policy": (Call("sns.SetTopicAttributes", members={"arn": "TopicArn", "policy": "AttributeValue"}),),
-    "aws_sns_topic_subscription": (Call("sns.Subscribe"),),
+    "aws_sns_topic_subscription": (
+        Call(
+            "sns.Subscribe",
+            members={
+                "delivery_policy": "Attributes.DeliveryPolicy",
+                "redrive_policy": "Attributes.RedrivePolicy",
+            },
+        ),
+    ),
+    "aws_sqs_queue": (
+        Call(
+            "sqs.CreateQueue",
+            members={"name": "QueueName", "kms_master_key_id": "Attributes.KmsMasterKeyId"},
+        ),
+    ),
+    "aws_sqs_queue_policy": (Call("sqs.SetQueueAttributes", members={"policy": "Attributes.Policy"}),),
+    "aws_ssm_parameter": (Call("ssm.PutParameter"),),
     "aws_subnet": (Call("ec2.CreateSubnet", members=_EC2_TAGS), Call("ec2.ModifySubnetAttribute")),
     "aws_vpc": (
         Call("ec2.CreateVpc", members=_EC2_TAGS),
@@ -257,6 +276,9 @@ EXCEPTIONS: Mapping[str, str] = {
     "aws_route53_record.allow_overwrite": _PROVIDER,
     "aws_route53_zone.force_destroy": _PROVIDER,
     "aws_s3_bucket.force_destroy": _PROVIDER,
+    "aws_sns_topic_subscription.confirmation_timeout_in_minutes": _PROVIDER,
+    "aws_sns_topic_subscription.endpoint_auto_confirms": _PROVIDER,
+    "aws_sqs_queue.message_retention_seconds": "an attribute that SQS receives as text",
     "aws_vpc_peering_connection.auto_accept": "whether `ec2:AcceptVpcPeeringConnection` is called",
     "aws_vpc_peering_connection_accepter.auto_accept": "whether `ec2:AcceptVpcPeeringConnection` is called",
 }

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.naming import GLOBAL, Names
+from healthcare_dr.naming import GLOBAL
 from healthcare_dr.ops.drain import preconditions
 from healthcare_dr.ops.drain.drain_flag import DrainFlag
 from healthcare_dr.ops.drain.switch import Dns, TrafficSwitch, surviving_of
@@ -37,7 +37,7 @@ def traffic_switch(
         SettingsError: the region is unknown.
         DeploymentError: the platform is not deployed, or the embedded AWS does not run.
     """
-    surviving, names = surviving_of(region, settings.regions), Names(settings.environment_suffix)
+    surviving, names = surviving_of(region, settings.regions), settings.names
     states = read_states(target.read_state)
     missing = [
         stack

@@ -22,7 +22,6 @@ import httpx
 
 from healthcare_dr.emulator.route53.model import checker_regions
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.naming import Names
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.confirm import Consent
 from healthcare_dr.ops.drain.preconditions import counted, first_answering
@@ -40,6 +39,7 @@ from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
 from healthcare_dr.ops.drill.load.resolver import Answer, DnsResolver, Resolver
 from healthcare_dr.ops.drill.monitors import Monitors
 from healthcare_dr.ops.drill.progress import ProgressView
+from healthcare_dr.ops.drill.record_versions import VersionReader
 from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks, ReplicationQueue
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.ops.drill.self_monitor import Probe, SelfMonitor
@@ -50,7 +50,7 @@ from healthcare_dr.settings import ROUTE53_METRICS_REGION, Settings
 CALIBRATION_TTL: Final = 3600.0
 """In seconds: during a calibration the name is not resolved again."""
 LOOKUP_SECONDS: Final = 15.0
-"""The timeout of a lookup: three times that of a client, because a busy region is asked again anyway."""
+"""The timeout of a lookup: three times that of a client, because a lookup in a busy region is retried anyway."""
 TENANT: Final = "drill"
 OUTPUTS: Final = {"PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary"}
 """The outputs of the stacks that a drill needs."""
@@ -97,7 +97,7 @@ def _composed(
     hold_interrupts: HoldInterrupts,
 ) -> Iterator[Drill]:
     """Return a drill, to be run in the block."""
-    names, regions, load = Names(settings.environment_suffix), settings.regions, experiment.load
+    names, regions, load = settings.names, settings.regions, experiment.load
     scale, clock, token = environment.time_scale, environment.clock, environment.token
     clients = load.model_dump()
     if clients["rate"] is None and not environment.calibrated:
@@ -165,11 +165,17 @@ def _composed(
                 tables={region: environment.target.client("dynamodb", region) for region in regions},
                 table=names.records_table,
                 tenant=environment.tenant,
+                updated=lambda: {
+                    each.record for each in load_generator.history().operations() if each.kind == "append"
+                },
                 clock=clock,
                 sleep=time.sleep,
             ),
             checks=RecoveryChecks(
                 ledger=ledger, queue=environment.queue, clock=clock, sleep=time.sleep, report=view.waiting
+            ),
+            versions=VersionReader(
+                endpoints=environment.endpoints, token=token, client=client, clock=clock, sleep=time.sleep
             ),
             clock=clock,
             sleep=time.sleep,
@@ -214,7 +220,7 @@ def embedded_drill(
     outputs = bootstrap.outputs_of(settings, target)
     if not outputs.keys() >= OUTPUTS:
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
-    names, regions = Names(settings.environment_suffix), settings.regions
+    names, regions = settings.names, settings.regions
     addresses, clock = emulator.edge_addresses(), _new_clock()
     environment = DrillEnvironment(
         label="embedded",
@@ -259,7 +265,7 @@ def own_hosts(settings: Settings, outputs: Mapping[str, str]) -> dict[str, tuple
     """
     if not bootstrap.neighbours(settings):
         return {}
-    shared = Names(settings.environment_suffix).api_domain
+    shared = settings.names.api_domain
     return {region: (host, shared) for region, host in _api_hosts(settings, outputs).items()}
 
 
@@ -294,7 +300,7 @@ def _embedded_faults(
     return FaultJournal(
         target=EmbeddedTarget(
             client=client,
-            names=Names(settings.environment_suffix),
+            names=settings.names,
             regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
             aws=emulator,
             hosts=hosts,
@@ -349,7 +355,7 @@ def aws_drill(
     outputs = bootstrap.outputs_of(settings, target)
     if not outputs.keys() >= {*OUTPUTS, "NameServers"}:
         raise DeploymentError("there is nothing to drill: deploy first with `hdr deploy --target aws`")
-    names, regions = Names(settings.environment_suffix), settings.regions
+    names, regions = settings.names, settings.regions
     server = resolver or monitors.system_resolver()
     _require_answer(names.api_domain, server, regions)
     clock = _new_clock()
@@ -380,7 +386,7 @@ def aws_drill(
 
 
 def _aws_faults(settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]) -> FaultJournal:
-    names = Names(settings.environment_suffix)
+    names = settings.names
     return FaultJournal(
         target=AwsTarget(
             client=target.client,

@@ -1,32 +1,32 @@
 """Resolve the conflicts that a drill's own updates left, as clients do: through the API, after reading both sides.
 
-Only one region is written to: merges of the same versions in both regions would be a new conflict. A busy region is
-read again while it or its conflicts make progress.
+The merged version has the content of the newest one, and the appends of all others. Only one region is written to:
+merges of the same versions in both regions would be a new conflict. A busy region is read again while it or its
+conflicts make progress.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill.consistency import tips
+from healthcare_dr.ops.drill.load.client import appended, with_appended
 from healthcare_dr.ops.drill.load.ledger import BUSY, Endpoint, Ledger
 from healthcare_dr.ops.drill.load.optimistic_update import FHIR
-from healthcare_dr.ops.drill.progress import STALL_SECONDS, StallDetector
+from healthcare_dr.ops.drill.progress import POLL_SECONDS, STALL_SECONDS, StallDetector
+from healthcare_dr.ops.drill.record_versions import RecordVersions, read_versions
 from healthcare_dr.ops.seed.people import Resource, encoded
 from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
 if TYPE_CHECKING:
     import httpx
 
-FOLLOWS: Final = "urn:healthcare-dr:follows"
 LARGEST_MERGE: Final = 10
 """How many versions the API accepts in the header `Merges`."""
-PAGE: Final = 50
-POLL_SECONDS: Final = 0.5
 QUIET_SECONDS: Final = 3.0
 """How long no region may list a conflict: a version is replicated before its conflict is marked."""
 BUSY_CODES: Final = (
@@ -38,7 +38,7 @@ BUSY_CODES: Final = (
 )
 """Errors of DynamoDB that are temporary."""
 OVERTAKEN: Final = (404, 405, 409, 412, 422)
-"""Responses that a later attempt may change: a version has not arrived, or another write was faster."""
+"""Responses that a later attempt may change: a record has not arrived, or another write was faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,12 @@ class ResolvedConflicts:
     """The ids of the records whose state is unknown, because the region was busy."""
 
 
-@dataclass(frozen=True)
-class _History:
-    """A record's history: the predecessors of each version, and the newest resource; None when it was deleted."""
-
-    lineage: Mapping[str, Sequence[str]]
-    resource: Resource | None
-
-
 class ConflictResolver:
     """Resolves the conflicts of the records in one ledger, and no others.
 
-    `endpoint` is that of the region in which merges are written; `tables` are DynamoDB clients by region. To be used
-    when the drill's clients have stopped and replication has caught up.
+    `endpoint` is that of the region in which merges are written; `tables` are DynamoDB clients by region. `updated`
+    returns the ids of the patients that a client tried to update, acknowledged or not. To be used when the drill's
+    clients have stopped and replication has caught up.
     """
 
     def __init__(
@@ -80,12 +73,13 @@ class ConflictResolver:
         tables: Mapping[str, Any],
         table: str,
         tenant: str,
+        updated: Callable[[], Collection[str]],
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
         self._ledger, self._endpoint, self._token, self._client = ledger, endpoint, token, client
         self._tables, self._table, self._tenant = tables, table, tenant
-        self._clock, self._sleep = clock, sleep
+        self._updated, self._clock, self._sleep = updated, clock, sleep
         self._busy: set[str] = set()
         """The patients for which the last response of the API was an error for lack of capacity, or none."""
         self._clean: set[str] = set()
@@ -150,19 +144,16 @@ class ConflictResolver:
         return shown
 
     def _unseen(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Of the patients that both regions updated, return the ids of those whose history has more than one end, and
-        of those whose history cannot be read because the region is busy.
+        """Of the patients that clients updated, return the ids of those whose history has more than one end, and of
+        those whose history cannot be read because the region is busy.
         """
-        regions: dict[str, set[str]] = {}
-        for write in self._ledger.writes():
-            if write.kind == "update":
-                regions.setdefault(write.id, set()).add(write.region)
         unseen, unanswered = set[str](), set[str]()
-        for id in (id for id, updated in regions.items() if len(updated) > 1 and id not in self._clean):
-            history = self._history(id)
+        # An update without a response may be the only one of a region.
+        for id in sorted(set(self._updated()) - self._clean):
+            history = read_versions(self._request, id)
             if history is None:
                 unanswered.add(id)
-            elif unmerged(history.lineage):
+            elif unmerged(history.with_equal):
                 unseen.add(id)
             else:
                 self._clean.add(id)
@@ -197,38 +188,22 @@ class ConflictResolver:
             raise DeploymentError(f"conflicts in {region} cannot be read: {' '.join(str(error).split())}") from error
 
     def _merge(self, id: str) -> None:
-        """Replace the newest version and all concurrent versions that have arrived here by the newest version's
-        content.
-        """
-        history = self._history(id)
-        if history is None or history.resource is None:
+        """Replace the newest version and all concurrent versions that have arrived here by their union."""
+        history = read_versions(self._request, id)
+        if history is None or (newest := max(history.follows)) not in history.resources:
             return
-        merges = unmerged(history.lineage)[:LARGEST_MERGE]
+        merges = unmerged(history.with_equal)[:LARGEST_MERGE]
         if merges:
             self._request(
                 f"/fhir/Patient/{id}",
                 method="PUT",
                 headers={
                     "Content-Type": FHIR,
-                    "If-Match": f'W/"{max(history.lineage)}"',
+                    "If-Match": f'W/"{newest}"',
                     "Merges": ", ".join(f'W/"{version}"' for version in merges),
                 },
-                content=encoded(history.resource),
+                content=encoded(united(history, newest, merges)),
             )
-
-    def _history(self, id: str) -> _History | None:
-        """Return the history of a patient; None when the region is busy."""
-        path = f"/fhir/Patient/{id}/_history"
-        entries: list[Resource] = []
-        query = f"_count={PAGE}"
-        while query:
-            page = self._request(f"{path}?{query}")
-            if page is None:
-                return None
-            entries += page.get("entry", ())
-            links = {link["relation"]: link["url"] for link in page["link"]}
-            query = urlsplit(links.get("next", "")).query
-        return _History({_version(entry): _follows(entry) for entry in entries}, entries[0].get("resource"))
 
     def _request(self, path: str, **request: Any) -> Resource | None:
         """Return the JSON of the response; None when the request has to be repeated later."""
@@ -256,13 +231,12 @@ def unmerged(lineage: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     `lineage` contains the predecessors of each version. A merge that names an earlier version of a branch conflicts
     with the versions after it.
     """
-    followed = {other for follows in lineage.values() for other in follows}
-    return tuple(sorted(lineage.keys() - followed, reverse=True)[1:])
+    return tuple(tips(lineage)[1:])
 
 
-def _version(entry: Resource) -> str:
-    return str(entry["response"]["etag"]).removeprefix('W/"').removesuffix('"')
-
-
-def _follows(entry: Resource) -> tuple[str, ...]:
-    return tuple(found["valueId"] for found in entry.get("extension", ()) if found["url"] == FOLLOWS)
+def united(history: RecordVersions, newest: str, others: Sequence[str]) -> Resource:
+    """Return the newest resource with the appends that only other versions have, the oldest version's first."""
+    values = [value for version in sorted(others) for value in appended(history.resources.get(version, {}))]
+    present = appended(history.resources[newest])
+    added = dict.fromkeys(value for value in values if value not in present)
+    return with_appended(history.resources[newest], *added)

@@ -103,6 +103,11 @@ class Load(_Model):
             raise ValueError("write_percent, document_percent and update_percent must be at most 100 together")
         return self
 
+    @property
+    def reads(self) -> bool:
+        """Return whether clients read patients: of its own, or before an update."""
+        return self.write_percent + self.document_percent < 100
+
 
 class Experiment(_Model):
     """One experiment."""

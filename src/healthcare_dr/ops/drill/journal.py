@@ -10,17 +10,23 @@ from typing import Any, Final, Literal
 
 Kind = Literal["read", "write", "document", "update"]
 Written = Literal["patient", "document", "update"]
+OperationKind = Literal["create", "read", "append"]
+"""What a client asks for; an append is an update."""
+Check = Literal["register", "append", "session"]
+"""A check of histories; see `consistency`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One request of a client, its retries included.
+    """One request of a client, its retries included. An update and a document consist of several exchanges.
 
     `at` is when it was due, not when it was sent: the time that a client waits for an earlier response counts too.
     """
 
     at: float
     seconds: float
+    longest_wait: float
+    """The longest time that the client waited for one response, in seconds, plus the time from `at` until it sent."""
     kind: Kind
     client: int
     region: str | None
@@ -40,6 +46,12 @@ class Sample:
     def refused(self) -> bool:
         """Return whether the last attempt was rejected: connection refused, 429 or 503."""
         return self.error == "ConnectError" or self.status in (429, 503)
+
+    def described(self, since: float) -> str:
+        """Return in a few words what became of the request; `since` is the time from which its seconds count."""
+        ended = f"response after {self.longest_wait:.1f} s" if self.succeeded else f"{self.error or self.status}"
+        attempts = "" if self.attempts == 1 else f", {self.attempts} attempts"
+        return f"{self.kind} at {self.at - since:.1f} s: {ended} from {self.region or 'no region'}{attempts}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +132,93 @@ class Write:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One attempt of a client to create, read or append to a patient: its invocation and its response.
+
+    The list of a patient consists of the values of its extension `urn:healthcare-dr:drill-update`, each appended by one
+    update.
+    """
+
+    client: int
+    """The number of the client, from 0; negative in the calibration."""
+    region: str | None
+    """The region to which it was sent; None when no address was found."""
+    record: str
+    """The id of the patient."""
+    kind: OperationKind
+    """What the client asked for; an append is an update."""
+    began: float
+    """When the client sent it, before it resolved the name, in seconds on the drill's clock."""
+    ended: float
+    """When the response arrived, or when the client gave up, in seconds on the drill's clock."""
+    named: str | None = None
+    """The version that the client named: in `If-Match` of an append, in `Minimum-Version` of a read."""
+    value: str | None = None
+    """The value that was appended, which no other update appends."""
+    status: int | None = None
+    """The HTTP status; None without a response."""
+    version: str | None = None
+    """The version that was returned; None unless the operation succeeded."""
+    values: tuple[str, ...] = ()
+    """The list in the response."""
+
+    @property
+    def done(self) -> bool:
+        """Return whether the operation took effect."""
+        return self.version is not None
+
+    @property
+    def refused(self) -> bool:
+        """Return whether the operation certainly had no effect: a response that names an error of the client."""
+        return self.status is not None and 400 <= self.status < 500 and self.status != 408
+
+    @property
+    def indeterminate(self) -> bool:
+        """Return whether the operation may have had an effect: no response, or a server error."""
+        return not self.done and not self.refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomaly:
+    """A property that a history contradicts, and the fewest operations that show it."""
+
+    check: Check
+    """The check that found it."""
+    name: str
+    """The name of the anomaly, such as `lost update`; see *Histories*."""
+    record: str
+    """The id of the patient."""
+    region: str | None
+    """The region, for an anomaly of one region."""
+    explanation: str
+    """In one line, what contradicts what."""
+    operations: tuple[Operation, ...]
+    """The operations that show it, in the order of their beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """The result of checking the history of a drill."""
+
+    operations: int
+    """The number of recorded operations."""
+    indeterminate: int
+    """The number of those that may have had an effect."""
+    records: int
+    """The number of patients of which a read or an update shows a version that can be compared."""
+    appends: int
+    """The number of acknowledged appends."""
+    session_reads: int
+    """The number of reads that named a version in `Minimum-Version` and returned one."""
+    found: dict[str, int]
+    """The number of anomalies by check: `register`, `append`, `session`."""
+    anomalies: tuple[Anomaly, ...]
+    """The first anomalies of each name and check."""
+    unanswered: tuple[str, ...] = ()
+    """The ids of the patients whose versions a region did not show, because it was busy."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Missing:
     """The acknowledged writes that one region lacked at one time."""
 
@@ -150,7 +249,9 @@ class Milestones:
     first_success: float | None = None
     """When a client whose request had failed succeeded again."""
     steady_success: float | None = None
-    """From this time on, every request of a whole window succeeded within the timeout of a client."""
+    """From this time on, every request of a whole window succeeded, each response within the timeout of a client."""
+    last_failures: tuple[str, ...] = ()
+    """The last requests that failed, at most three, each described in a few words: they explain a late recovery."""
 
     @property
     def rto_seconds(self) -> float | None:
@@ -264,6 +365,8 @@ class Journal:
     """The numbers of the documents that were not final in both regions after healing."""
     conflicts: Conflicts | None = None
     """The conflicts that were found after healing."""
+    consistency: Consistency | None = None
+    """The result of checking the histories; null when the drill ended before."""
     error_budget: ErrorBudget | None = None
     promises: tuple[Promise, ...] = ()
     rolled_back: tuple[str, ...] = ()

@@ -13,6 +13,8 @@ TITLE: Final = "drill"
 RECENT_SECONDS: Final = 2.0
 LINE_SECONDS: Final = 15.0
 """How often a wait is written as a line of its own."""
+POLL_SECONDS: Final = 0.5
+"""How long a wait for progress sleeps before it looks again."""
 PAUSED_SECONDS: Final = 5.0
 """A wait that was not shown for this long has ended. The next is another one."""
 STALL_SECONDS: Final = 120.0

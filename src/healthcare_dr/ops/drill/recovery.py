@@ -10,6 +10,8 @@ from healthcare_dr.ops.drill.journal import ErrorBudget, Milestones, Observation
 
 BUDGET_DAYS: Final = 30
 DAY_SECONDS: Final = 86_400
+DESCRIBED: Final = 3
+"""How many failed requests are described: a verdict is one line."""
 NOWHERE: Final = "nowhere"
 """In `Requests.by_region`, the requests that found no address."""
 
@@ -26,8 +28,8 @@ def milestones(
     """Return the milestones from `fault` to recovery. `lost` are the regions that the fault takes away; `window` is in
     seconds.
 
-    A request that took longer than `patience` seconds counts as failed: a client that waits for a hanging region has
-    not recovered, even if a retry succeeds.
+    A request that waited longer than `patience` seconds for one response counts as failed: a client that waits for a
+    hanging region has not recovered, even if a retry succeeds.
 
     Requests count by the time at which they were due, in any order. The outcome of requests in flight is unknown, so
     the result is final only after the longest request can have ended.
@@ -39,7 +41,7 @@ def milestones(
     """
     after = sorted((sample for sample in samples if sample.at >= fault), key=lambda sample: sample.at)
     seen = sorted(observations, key=lambda observation: observation.at)
-    failed = [sample for sample in after if not sample.succeeded or sample.seconds > patience]
+    failed = [sample for sample in after if not sample.succeeded or sample.longest_wait > patience]
     return Milestones(
         fault=fault,
         first_failure=failed[0].at if failed else None,
@@ -47,6 +49,7 @@ def milestones(
         dns_changed=_dns_changed(seen, fault, lost, window),
         first_success=_first_success(after, failed),
         steady_success=_steady_success(after, [sample.at for sample in failed], fault, window),
+        last_failures=tuple(sample.described(fault) for sample in failed[-DESCRIBED:]),
     )
 
 
@@ -77,8 +80,8 @@ def error_budget(
 ) -> ErrorBudget:
     """Return the use since `fault` of the unavailability that `availability_percent` allows in 30 days.
 
-    Each second in which requests were due costs the share of them that failed, or took longer than `patience` seconds,
-    times `time_scale`.
+    Each second in which requests were due costs the share of them that failed, or waited longer than `patience` seconds
+    for one response, times `time_scale`.
     """
     total: Counter[int] = Counter()
     failed: Counter[int] = Counter()
@@ -86,7 +89,7 @@ def error_budget(
         if sample.at >= fault:
             second = floor(sample.at - fault)
             total[second] += 1
-            failed[second] += not sample.succeeded or sample.seconds > patience
+            failed[second] += not sample.succeeded or sample.longest_wait > patience
     return ErrorBudget(
         availability_percent=availability_percent,
         budget_seconds=round((100 - availability_percent) / 100 * BUDGET_DAYS * DAY_SECONDS, 3),

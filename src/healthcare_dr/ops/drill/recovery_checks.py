@@ -14,7 +14,7 @@ from healthcare_dr.errors import EmulatorError
 from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
 from healthcare_dr.ops.drill.journal import Conflicts, Missing, Write
 from healthcare_dr.ops.drill.load.ledger import Ledger, Unfinished
-from healthcare_dr.ops.drill.progress import StallDetector
+from healthcare_dr.ops.drill.progress import POLL_SECONDS, StallDetector
 from healthcare_dr.ops.ports import EmbeddedAws
 
 USUAL_LAG_SECONDS: Final = 2.5
@@ -25,7 +25,6 @@ counts. A document is confirmed after its acknowledgement, so it has this time o
 FINAL_SECONDS: Final = 180.0
 """A document whose event was lost is confirmed by the second sweep, after at most 120 s. Only time in which the region
 answered, and in which no further document became final, counts."""
-POLL_SECONDS: Final = 0.5
 FINAL_POLL_SECONDS: Final = 1.0
 
 
@@ -100,13 +99,15 @@ class RecoveryChecks:
     ) -> HealedData:
         """Check the data of both regions and resolve conflicts. Call it when no client writes any more.
 
-        `note` records an event.
+        Returns when replication has delivered the merges too, or stalls. `note` records an event.
         """
-        if self.queue is not None and not self.wait_for_replication(self.queue, until=self.clock()):
-            note(f"replication made no progress: {self.queue.pending()} changes still wait")
+        delivers = self._replicated(note)
         missing = tuple(self.missing(region, fault_at=fault_at, own=True) for region in regions)
         self.report("merging what both regions changed at once")
         resolved = resolver.run()
+        if delivers:
+            # The merges have to arrive too, before versions are compared.
+            self._replicated(note)
         return HealedData(
             missing=missing,
             unfinished=self._unfinished(regions),
@@ -117,6 +118,13 @@ class RecoveryChecks:
                 unanswered=len(resolved.unanswered),
             ),
         )
+
+    def _replicated(self, note: Callable[[str], None]) -> bool:
+        """Wait for the delivery of all that was written. Return False after noting that it stalls."""
+        if self.queue is None or self.wait_for_replication(self.queue, until=self.clock()):
+            return True
+        note(f"replication made no progress: {self.queue.pending()} changes still wait")
+        return False
 
     def wait_for_replication(self, queue: ReplicationQueue, *, until: float) -> bool:
         """Wait for the delivery of what was written up to `until`. Return False when it stalls for 120 s."""
@@ -136,7 +144,7 @@ class RecoveryChecks:
         A write that is not delivered because replication stalls, for 120 s, is in `undelivered` as well. With `own`,
         after healing, the region's own writes are looked for too.
         """
-        # The delivery is read before the region is asked, so that an answer is compared with an earlier delivery.
+        # The delivery is read before the region is read, so that a response is compared with an earlier delivery.
         delivered = self.delivered_until()
         found = self.ledger.missing(
             region,

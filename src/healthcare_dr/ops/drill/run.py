@@ -9,15 +9,26 @@ from typing import Any, Final, Literal
 from healthcare_dr.errors import HealthcareDrError
 from healthcare_dr.ops.drill import recovery
 from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
+from healthcare_dr.ops.drill.consistency import check_history
 from healthcare_dr.ops.drill.experiment import Experiment, Step
 from healthcare_dr.ops.drill.fault_journal import FaultJournal
 from healthcare_dr.ops.drill.faults import FAULTS, InjectedFault
 from healthcare_dr.ops.drill.hypothesis import conditions, progress_of, recent
-from healthcare_dr.ops.drill.journal import Condition, Event, InstrumentHealth, Journal, Milestones, Missing, Outcome
+from healthcare_dr.ops.drill.journal import (
+    Condition,
+    Consistency,
+    Event,
+    InstrumentHealth,
+    Journal,
+    Milestones,
+    Missing,
+    Outcome,
+)
 from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Ledger
 from healthcare_dr.ops.drill.monitors import Monitors, changes
 from healthcare_dr.ops.drill.progress import STALL_SECONDS, ProgressView, StallDetector
+from healthcare_dr.ops.drill.record_versions import VersionReader
 from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
 from healthcare_dr.ops.drill.self_monitor import SelfMonitor, instrument_health
 from healthcare_dr.ops.drill.verdict import FEWEST_WRITES, judge, too_slow
@@ -76,6 +87,7 @@ class Drill:
     faults: FaultJournal
     conflicts: ConflictResolver
     checks: RecoveryChecks
+    versions: VersionReader
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     view: ProgressView
@@ -193,6 +205,7 @@ class Drill:
         data = self.checks.after_healing(
             self.conflicts, self.regions, fault_at=result.fault, note=lambda text: self.record("note", text)
         )
+        consistency = self._consistency()
         verdict = judge(
             expect=self.experiment.expect,
             serves=serves,
@@ -200,6 +213,9 @@ class Drill:
             healed=result.healed,
             at_recovery=result.at_recovery,
             healing=data,
+            consistency=consistency,
+            reads=self.experiment.load.reads,
+            updates=self.experiment.load.update_percent > 0,
             requests=counted,
             budget=budget,
             after=after,
@@ -213,8 +229,16 @@ class Drill:
             "missing": (*result.at_recovery, *data.missing),
             "unfinished": data.unfinished.numbers,
             "conflicts": data.conflicts,
+            "consistency": consistency,
             "promises": verdict.promises,
         }
+
+    def _consistency(self) -> Consistency:
+        """Check what the clients recorded against the versions that both regions have now."""
+        self._begin("checking histories")
+        operations = self.load_generator.history().operations()
+        used = {operation.record for operation in operations if operation.kind != "create"}
+        return check_history(operations, self.versions.lineages(used))
 
     def _calibrate(self) -> dict[str, Any]:
         """Wait until the request rate is known, and return the settings with it."""

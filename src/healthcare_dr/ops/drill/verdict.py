@@ -3,13 +3,15 @@
 All functions are pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from healthcare_dr.ops.drill.consistency import LOST_VERSION
 from healthcare_dr.ops.drill.experiment import Expectation
 from healthcare_dr.ops.drill.journal import (
     Condition,
+    Consistency,
     ErrorBudget,
     InstrumentHealth,
     Milestones,
@@ -49,6 +51,9 @@ def judge(
     healed: float,
     at_recovery: Sequence[Missing],
     healing: HealedData,
+    consistency: Consistency,
+    reads: bool,
+    updates: bool,
     requests: Requests,
     budget: ErrorBudget,
     after: Sequence[Condition],
@@ -62,6 +67,9 @@ def judge(
         serves: whether all requests must succeed.
         at_recovery, healing: the missing writes at those times. A promise about something that was not checked is
             broken.
+        reads, updates: whether clients read or update patients. Without them, nothing is to be checked.
+        consistency: what the histories show. An anomaly fails a drill on a late machine too, except a lost version,
+            which may be late.
         acknowledged_before: how many writes the lost region had acknowledged before the fault.
         after: the steady state at the end.
         time_scale: divides the limits of recovery time, down to 30 s, but not the recovery point.
@@ -72,34 +80,44 @@ def judge(
         "none": lambda: [_stayed(milestones), *([_nothing_lost(requests)] if serves else [])],
         "outage": lambda: _outage(milestones, healed, time_scale),
     }[expect]()
-    promises += [_nothing_missing(healing.missing), _final(healing), _merged(healing), _steady(after), _budget(budget)]
-    return conclude(promises, health)
+    promises += [_nothing_missing(healing.missing), _final(healing), _merged(healing), _steady(after)]
+    shown = {
+        "register": replace(_register(consistency), binding=reads or consistency.found["register"] > 0),
+        "append": replace(_appends(consistency), binding=updates or consistency.found["append"] > 0),
+        "session": replace(_sessions(consistency), binding=reads or consistency.found["session"] > 0),
+    }
+    independent = {shown[each.check].name for each in consistency.anomalies if each.name != LOST_VERSION}
+    kept = {promise.name for promise in shown.values() if promise.kept}
+    return conclude([*promises, *shown.values(), _budget(budget)], health, independent=independent | kept)
 
 
-def conclude(promises: Sequence[Promise], health: InstrumentHealth) -> Verdict:
-    """Decide the outcome.
+def conclude(
+    promises: Sequence[Promise], health: InstrumentHealth, *, independent: Collection[str] = frozenset()
+) -> Verdict:
+    """Decide the outcome. `independent` are the names of promises that lateness cannot break.
 
+    - A binding promise is broken that is independent of the machine: failed.
     - Every binding promise is kept: passed, even on a late machine.
     - Otherwise, if the machine was too late to measure: inconclusive, and no promise is judged.
     - Otherwise, if a binding promise is broken: failed.
     - Otherwise, a binding promise is not judged: inconclusive.
     """
     binding = [promise for promise in promises if promise.binding]
-    broken = next((promise for promise in binding if promise.kept is False), None)
+    judged = binding if health.sufficient else [promise for promise in binding if promise.name in independent]
+    broken = next((promise for promise in judged if promise.kept is False), None)
+    late = next((promise for promise in binding if promise.kept is False), None)
     unknown = next((promise for promise in binding if promise.kept is None), None)
-    first = broken or unknown
+    first = broken or late or unknown
     if first is None:
         reason = f"{promises[0].name}: {promises[0].measured}; every binding promise was kept"
         return Verdict(outcome="passed", reason=reason, promises=tuple(promises))
     seen = f"{first.name}: {first.measured}"
     if not health.sufficient:
-        return Verdict(
-            outcome="inconclusive",
-            reason=too_slow(health, seen=seen),
-            promises=tuple(replace(promise, kept=None) for promise in promises),
-        )
+        promises = [promise if promise.name in independent else replace(promise, kept=None) for promise in promises]
     if broken is not None:
         return Verdict(outcome="failed", reason=f"{seen}; promised is {first.limit}", promises=tuple(promises))
+    if not health.sufficient:
+        return Verdict(outcome="inconclusive", reason=too_slow(health, seen=seen), promises=tuple(promises))
     return Verdict(outcome="inconclusive", reason=f"{seen}; {ADVICE}", promises=tuple(promises))
 
 
@@ -118,7 +136,7 @@ def _failover(
     steady = milestones.steady_success
     # Service that came back only with the region is no failover.
     rto = milestones.rto_seconds if steady is not None and steady < healed else None
-    took = "no steady success before healing" if rto is None else _seconds(rto)
+    took = f"no steady success before healing{_last_failures(milestones)}" if rto is None else _seconds(rto)
 
     def recovery(name: str, limit: float, *, binding: bool) -> Promise:
         limit = _scaled(limit, time_scale) if binding else limit / time_scale
@@ -132,6 +150,10 @@ def _failover(
         _left(milestones, healed),
         _recovery_point(at_recovery, acknowledged_before),
     ]
+
+
+def _last_failures(milestones: Milestones) -> str:
+    return f" (last failures: {'; '.join(milestones.last_failures)})" if milestones.last_failures else ""
 
 
 def _scaled(limit: float, time_scale: float) -> float:
@@ -192,7 +214,7 @@ def _outage(milestones: Milestones, healed: float, time_scale: float) -> list[Pr
         Promise(
             name="recovery after healing",
             limit=f"< {_seconds(limit)}",
-            measured="no steady success" if back is None else _seconds(back),
+            measured=f"no steady success{_last_failures(milestones)}" if back is None else _seconds(back),
             kept=back is not None and back < limit,
         ),
         Promise(
@@ -243,6 +265,46 @@ def _merged(healing: HealedData) -> Promise:
         measured=f"{found.found} found, {found.merged} merged, {found.left} left{busy}",
         kept=_kept(broken=found.left > 0, unknown=found.unanswered > 0),
     )
+
+
+def _register(found: Consistency) -> Promise:
+    return Promise(
+        name="histories: registers",
+        limit="each record is linearizable in each region",
+        measured=f"{_anomalies(found, 'register')} in {found.operations} operations on {found.records} records"
+        if found.records
+        else "nothing to check: no record was read or updated",
+        kept=_kept(broken=found.found["register"] > 0, unknown=found.records == 0),
+    )
+
+
+def _appends(found: Consistency) -> Promise:
+    busy = f", {len(found.unanswered)} records unanswered: region busy" if found.unanswered else ""
+    return Promise(
+        name="histories: appends",
+        limit="each is in both regions, and lists keep their order",
+        measured=f"{_anomalies(found, 'append')} in {found.appends} acknowledged appends{busy}"
+        if found.appends
+        else "nothing to check: no append was acknowledged",
+        kept=_kept(broken=found.found["append"] > 0, unknown=found.appends == 0 or bool(found.unanswered)),
+    )
+
+
+def _sessions(found: Consistency) -> Promise:
+    return Promise(
+        name="histories: sessions",
+        limit="no read returns an older version than the one in Minimum-Version",
+        measured=f"{_anomalies(found, 'session')} in {found.session_reads} reads with Minimum-Version"
+        if found.session_reads
+        else "nothing to check: no read with Minimum-Version succeeded",
+        kept=_kept(broken=found.found["session"] > 0, unknown=found.session_reads == 0),
+    )
+
+
+def _anomalies(found: Consistency, check: str) -> str:
+    count = found.found[check]
+    names = ", ".join(dict.fromkeys(each.name for each in found.anomalies if each.check == check))
+    return f"{count or 'no'} anomal{'y' if count == 1 else 'ies'}{f' ({names})' if names else ''}"
 
 
 def _kept(*, broken: bool, unknown: bool) -> bool | None:

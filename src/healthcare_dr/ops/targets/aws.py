@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import PIPELINE, STACKS
+from healthcare_dr.ops.capacity import CONCURRENCY_QUOTA, needed_concurrency
+from healthcare_dr.ops.notifications import revealed, terraform_variables
 from healthcare_dr.ops.terraform.events import CREDENTIALS_FIX
 from healthcare_dr.ops.terraform.state import read_states
 from healthcare_dr.ops.terraform.workspace import read_local
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 # registry are kept.
 TERRAFORM_VARIABLES = re.compile(r"TF_(?!TOKEN_|REGISTRY_).*")
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+SERVER_FAULT = 500
 UNKNOWN = ("InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException", "InvalidAccessKeyId")
 
 ClientFactory = Callable[[str, str], Any]
@@ -58,6 +62,51 @@ class AwsTarget:
         if self.settings.state_bucket is not None:
             self._demand_state_bucket(self.settings.state_bucket)
 
+    def check_quotas(self, *, required: bool) -> list[str]:
+        """Return warnings about Lambda's concurrency, of which each region needs enough for the load of both.
+
+        A region that does not respond is an error, because a deployment changes both. Without the permission
+        `lambda:GetAccountSettings` the quota is unknown, which is a warning. The memory limit of new accounts is in no
+        response of AWS: `ops.terraform.events` explains the error of a function that exceeds it.
+
+        Raises:
+            DeploymentError: a region does not respond, or `required` and less than the sustained load.
+        """
+        settings = self.settings
+        needed = needed_concurrency(settings.throttle_rate, settings.throttle_burst)
+        warnings, allowed = [], {}
+        for region in settings.regions:
+            found = self._concurrency(region, needed.burst)
+            if isinstance(found, str):
+                warnings.append(found)
+            else:
+                allowed[region] = found
+        request = (
+            f"request Lambda's quota `Concurrent executions` ({CONCURRENCY_QUOTA}) in both regions, in Service Quotas"
+        )
+        for region, number in allowed.items():
+            if number < needed.sustained:
+                problem = (
+                    f"{region} allows {number} concurrent executions of Lambda, but HDR_THROTTLE_RATE="
+                    f"{settings.throttle_rate} needs {needed.sustained}; with less, health checks are refused under "
+                    f"load and both regions become unhealthy: {request}, or lower HDR_THROTTLE_RATE"
+                )
+                if required:
+                    raise DeploymentError(problem)
+                warnings.append(problem)
+            elif number < needed.burst:
+                warnings.append(
+                    f"{region} allows {number} concurrent executions of Lambda, but HDR_THROTTLE_BURST="
+                    f"{settings.throttle_burst} needs {needed.burst}: Lambda refuses a part of a burst, or of the "
+                    f"confirmations of documents, which take up to 25 s: {request}, or lower HDR_THROTTLE_BURST"
+                )
+        if len(set(allowed.values())) > 1:
+            numbers = ", but ".join(f"{region} allows {number}" for region, number in allowed.items())
+            warnings.append(
+                f"{numbers} concurrent executions of Lambda, although each may have to carry both: {request}"
+            )
+        return warnings
+
     def remember(self) -> None:
         """Record the account beside a local state, where only the suffix distinguishes environments."""
         if self.settings.state_bucket is None:
@@ -65,26 +114,30 @@ class AwsTarget:
             self._owner.write_text(f"{self._account()}\n", encoding="ascii")
 
     def child_environment(self) -> dict[str, str]:
-        """Return the user's environment, without variables that change what Terraform does."""
-        return {name: value for name, value in self.user_environment.items() if not TERRAFORM_VARIABLES.fullmatch(name)}
+        """Return the user's environment, without variables that change what Terraform does, and the secret settings."""
+        kept = {name: value for name, value in self.user_environment.items() if not TERRAFORM_VARIABLES.fullmatch(name)}
+        return kept | terraform_variables(endpoints=self.operations_endpoints(), webhooks=self.operations_webhooks())
 
     def override(self, stack: str) -> Mapping[str, Any]:
-        """Return the state bucket, in a region that survives the loss of us-east-1, or a local state."""
-        if self.settings.state_bucket is None:
-            return {"terraform": {"backend": {"local": {"path": f"../state/{stack}.tfstate"}}}}
-        return {
-            "terraform": {
-                "backend": {
-                    "s3": {
-                        "bucket": self.settings.state_bucket,
-                        "key": self._state_key(stack),
-                        "region": self.settings.state_region,
-                        "encrypt": True,
-                        "use_lockfile": True,
-                    }
+        """Return the state bucket, in a region that survives the loss of us-east-1, or a local state.
+
+        With the setting, it also contains the exact version of the provider.
+        """
+        backend: dict[str, Any] = {"local": {"path": f"../state/{stack}.tfstate"}}
+        if self.settings.state_bucket is not None:
+            backend = {
+                "s3": {
+                    "bucket": self.settings.state_bucket,
+                    "key": self._state_key(stack),
+                    "region": self.settings.state_region,
+                    "encrypt": True,
+                    "use_lockfile": True,
                 }
             }
-        }
+        if self.settings.provider_version is None:
+            return {"terraform": {"backend": backend}}
+        pinned = {"aws": {"version": self.settings.provider_version}}
+        return {"terraform": {"backend": backend, "required_providers": pinned}}
 
     def read_state(self, stack: str) -> bytes | None:
         """Return the state from the bucket, or the local state."""
@@ -128,6 +181,14 @@ class AwsTarget:
         """Return the issuer of the settings."""
         return self.settings.oidc_issuer
 
+    def operations_endpoints(self) -> tuple[str, ...]:
+        """Return the endpoints of the settings."""
+        return revealed(self.settings.operations_endpoints)
+
+    def operations_webhooks(self) -> tuple[str, ...]:
+        """Return the webhooks of the settings."""
+        return revealed(self.settings.operations_webhooks)
+
     def ca_bundle(self) -> Path | None:
         """Return None: certificates of AWS are publicly trusted."""
         return None
@@ -162,6 +223,24 @@ class AwsTarget:
         except BotoCoreError as error:
             raise DeploymentError(f"the identity of the AWS credentials cannot be read: {error}") from error
 
+    def _concurrency(self, region: str, needed: int) -> int | str:
+        """Return the concurrency that no function has reserved, or the reason why it is unknown."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            limits = self.client("lambda", region).get_account_settings()["AccountLimit"]
+        except ClientError as error:
+            if int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= SERVER_FAULT:
+                raise _region_down(region, error) from error
+            return (
+                f"the quotas of Lambda in {region} were not checked, because lambda:GetAccountSettings is refused "
+                f"({_code(error)}): allow it, or compare `Concurrent executions` ({CONCURRENCY_QUOTA}) in Service "
+                f"Quotas with the {needed} that HDR_THROTTLE_BURST needs"
+            )
+        except BotoCoreError as error:
+            raise _region_down(region, error) from error
+        return int(limits["UnreservedConcurrentExecutions"])
+
     def _demand_account(self, account: str) -> None:
         expected = self.settings.account_id
         if expected is not None and account != expected:
@@ -172,7 +251,8 @@ class AwsTarget:
         if self.settings.state_bucket is not None or not self._owner.exists():
             return
         owner = self._owner.read_text(encoding="ascii").strip()
-        if account != owner and any(state.deployed for state in read_states(self.read_state).values()):
+        states = read_states(self.read_state, (*STACKS, PIPELINE))
+        if account != owner and any(state.deployed for state in states.values()):
             raise DeploymentError(
                 f"these credentials belong to account {account}, but {self.root} is deployed to {owner}: "
                 "choose the right AWS_PROFILE, or another ENVIRONMENT_SUFFIX for this account"
@@ -213,6 +293,14 @@ class AwsTarget:
             f"HDR_STATE_BUCKET={bucket} is in {actual}, but the state must be in {self.settings.state_region} to "
             "survive the loss of us-east-1: name a bucket there"
         )
+
+
+def _region_down(region: str, error: Exception) -> DeploymentError:
+    return DeploymentError(
+        f"Lambda in {region} does not respond, and a deployment changes both regions: wait until the AWS Health "
+        "Dashboard reports the region as available, or check the network. Failover needs no deployment: `hdr status` "
+        f"shows both regions ({' '.join(str(error).split())})"
+    )
 
 
 def _versioning_command(bucket: str) -> str:

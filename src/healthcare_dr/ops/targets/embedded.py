@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.notifications import terraform_variables
 from healthcare_dr.ops.ports import EmbeddedAws
 from healthcare_dr.ops.terraform.workspace import read_local
 
@@ -27,6 +28,10 @@ class EmbeddedTarget:
     root: Path
     """`<home>/embedded/<suffix>`."""
     user_environment: Mapping[str, str]
+    endpoints: int = 0
+    """The number of endpoints in the settings. The embedded AWS delivers to receivers of its own instead."""
+    webhooks: int = 0
+    """The number of webhooks in the settings, which receivers replace, too."""
     name: str = "embedded"
 
     @property
@@ -40,6 +45,11 @@ class EmbeddedTarget:
             raise DeploymentError("the embedded AWS does not run: start it and deploy to it with `hdr up`")
         self.emulator.start()
 
+    def check_quotas(self, *, required: bool) -> list[str]:
+        """Return none: the limits of the embedded AWS depend on the machine only."""
+        del required
+        return []
+
     def remember(self) -> None:
         """Do nothing, because there is only one account."""
 
@@ -48,6 +58,7 @@ class EmbeddedTarget:
         return (
             bare(self.user_environment)
             | {"TF_VAR_oidc_issuer": self.emulator.issuer()}
+            | terraform_variables(endpoints=self.operations_endpoints(), webhooks=self.operations_webhooks())
             | self.emulator.environment()
             # The provider adds this to its User-Agent.
             | {"TF_APPEND_USER_AGENT": f"app/{self._environment}"}
@@ -89,6 +100,7 @@ class EmbeddedTarget:
         session = boto3.Session(
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=environment.get("AWS_SESSION_TOKEN"),
             botocore_session=isolated,
             region_name=region,
         )
@@ -115,6 +127,14 @@ class EmbeddedTarget:
     def issuer(self) -> str:
         """Return the embedded issuer."""
         return self.emulator.issuer()
+
+    def operations_endpoints(self) -> tuple[str, ...]:
+        """Return a receiver of the embedded AWS for each endpoint of the settings, which is never called from here."""
+        return tuple(self.emulator.receiver(f"endpoint-{number}") for number in range(self.endpoints))
+
+    def operations_webhooks(self) -> tuple[str, ...]:
+        """Return a receiver of the embedded AWS for each webhook of the settings."""
+        return tuple(self.emulator.receiver(f"webhook-{number}") for number in range(self.webhooks))
 
     def ca_bundle(self) -> Path | None:
         """Return the local authority."""

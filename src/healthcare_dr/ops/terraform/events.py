@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from patient_api.contract.functions import API
+
 Phase = Literal["start", "progress", "complete", "errored"]
 PHASES: dict[str, Phase] = {
     "apply_start": "start",
@@ -21,10 +23,14 @@ PHASES: dict[str, Phase] = {
 
 @dataclass(frozen=True)
 class PlannedChange:
-    """A resource that a plan would change; `action` is create, update, delete, replace, move, import or forget."""
+    """A resource that a plan would change; `action` is create, update, delete, replace, move, import or remove.
+
+    A removed resource is forgotten: it stays in AWS and leaves the state. `kind` is the type of the resource.
+    """
 
     address: str
     action: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,10 @@ def _event(message: dict[str, Any]) -> Event | None:
             seconds=float(hook.get("elapsed_seconds", 0)),
         )
     if kind == "planned_change":
-        return PlannedChange(address=message["change"]["resource"]["addr"], action=message["change"]["action"])
+        resource = message["change"]["resource"]
+        return PlannedChange(
+            address=resource["addr"], action=message["change"]["action"], kind=resource["resource_type"]
+        )
     if kind == "change_summary":
         changes = message["changes"]
         return ChangeSummary(add=changes["add"], change=changes["change"], remove=changes["remove"])
@@ -125,6 +134,7 @@ def _event(message: dict[str, Any]) -> Event | None:
 
 
 LONGEST = 400
+INACTIVE_PEERING = re.compile(r"OperationNotPermitted: Peering \S+ is not active")
 
 CREDENTIALS_FIX = (
     "give valid credentials in AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in again"
@@ -143,10 +153,16 @@ KNOWN = (
     (r"operation error (?P<service>[\w ]+): (?P<action>\w+),"
      r"[^\n]*(?:AccessDenied|UnauthorizedOperation|not authorized to perform)",
      "AWS refuses {service}:{action}: the credentials lack that permission"),
+    (r"MemorySize[^\n]*less than or equal to (?P<limit>\d+)",
+     f"this account allows functions of at most {{limit}} MB in this region, but the API needs {API.memory_mb} MB: "
+     "open a support case for the memory of Lambda functions in both regions, because Service Quotas does not list it"),
     (r"(?P<what>LimitExceeded\w*|\w+LimitExceeded|ServiceQuotaExceeded\w*|TooManyBuckets)",
      "an AWS quota is used up ({what}): raise it in the Service Quotas console, or remove what is no longer needed"),
     (r"no available releases match the given constraints (?P<versions>[^\n]+)",
      "hashicorp/aws {versions} is not available: the mirror in HDR_PROVIDER_MIRROR, or the registry, lacks it"),
+    (r"does\s+not\s+match\s+configured\s+version\s+constraint",
+     "the .terraform.lock.hcl of this folder has another version of hashicorp/aws than HDR_PROVIDER_VERSION: remove "
+     "that file, or set the version as it was"),
     (r"(?:Failed to query available provider packages|could not query provider registry|Failed to install provider)",
      "Terraform cannot get the provider hashicorp/aws from its registry: check the network, or name a local mirror in "
      "HDR_PROVIDER_MIRROR"),
@@ -158,6 +174,8 @@ KNOWN = (
     (r"BucketAlreadyExists\b|EntityAlreadyExists|ResourceInUseException[^\n]*already exists|already exists",
      "a resource exists already and belongs to no state here: import or remove it (`hdr down` clears the "
      "embedded AWS), or choose another ENVIRONMENT_SUFFIX"),
+    (INACTIVE_PEERING.pattern,
+     "the peering connection is not active in both regions yet: the same command goes on from where it stopped"),
     (r"connect: connection refused|no such host|i/o timeout|TLS handshake timeout",
      "AWS cannot be reached: check the network, or whether the embedded AWS runs (`hdr status`)"),
 )  # fmt: skip
@@ -174,6 +192,16 @@ def condense(diagnostics: Sequence[Diagnostic], *, folder: Path, program: str) -
     others = len({(error.summary, error.address) for error in errors}) - 1
     more = f" (and {others} more)" if others else ""
     return _line(errors[0], folder=folder, program=program) + more
+
+
+def awaits_peering(diagnostics: Sequence[Diagnostic]) -> bool:
+    """Return whether every error is that a peering connection is not active yet.
+
+    The connection is active in the accepter's region first. Until the requester's region notices, AWS refuses its
+    options, for which neither Terraform nor the provider waits.
+    """
+    errors = [item for item in diagnostics if item.severity == "error"]
+    return bool(errors) and all(INACTIVE_PEERING.search(f"{error.summary}\n{error.detail}") for error in errors)
 
 
 def read_text(output: str) -> list[Diagnostic]:

@@ -2,7 +2,7 @@
 
 Terraform leads its own process group, so that a Ctrl-C at the terminal reaches it only through `Interrupts`. It writes
 to a log file that is read at the same time, never to a pipe: if `hdr` itself is killed, Terraform completes and saves
-its state.
+its state. Secret settings are replaced in everything that is read, and in the log when Terraform has ended.
 """
 
 import io
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.notifications import without_secrets
 from healthcare_dr.ops.terraform.events import (
     ChangeSummary,
     Diagnostic,
@@ -24,12 +25,14 @@ from healthcare_dr.ops.terraform.events import (
     PlannedChange,
     ResourceEvent,
     Text,
+    awaits_peering,
     condense,
     diagnostic,
     parse,
     read_text,
 )
 from healthcare_dr.ops.terraform.interrupts import Interrupts, Watch
+from healthcare_dr.ops.terraform.protection import ProtectedChange, may_destroy, protected_changes
 from healthcare_dr.ops.terraform.workspace import Workspace
 
 LOCK_TIMEOUT_SECONDS = 15
@@ -42,7 +45,13 @@ KEPT_LOGS = 60
 GARBAGE_COLLECTION = {"GOGC": "200"}
 AUTOMATION = {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
 PLAN_FILE = "hdr.tfplan"
+# States and plans contain secrets, so only their owner may read them.
+PRIVATE = 0o077
 CHANGES_PENDING = 2
+
+
+class PeeringInactiveError(DeploymentError):
+    """AWS refused the options of a peering connection that is not active yet, and nothing else failed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Plan:
     outputs: tuple[OutputChange, ...]
     pending: bool
     """Whether applying it would change anything, outputs included."""
+    protected: tuple[ProtectedChange, ...] = ()
+    """What it would destroy although it cannot be created again."""
 
 
 Listener = Callable[[Event], None]
@@ -76,6 +87,8 @@ class Terraform:
     environment: Mapping[str, str]
     interrupts: Interrupts
     lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS
+    secrets: Sequence[str] = ()
+    """What neither a message, nor a log, nor a plan in JSON may contain."""
 
     def init(self, workspace: Workspace) -> None:
         """Initialize the provider and the backend.
@@ -104,8 +117,13 @@ class Terraform:
         if not valid:
             raise self._failed(workspace, run, diagnostics)
 
-    def plan(self, workspace: Workspace, *, destroy: bool = False) -> Plan:
+    def plan(self, workspace: Workspace, *, destroy: bool = False, inspect: bool = True) -> Plan:
         """Refresh the state from AWS and save a plan.
+
+        Args:
+            workspace: of the stack.
+            destroy: plan the destruction of every resource.
+            inspect: find what is protected. This costs a second run of Terraform if the plan may destroy something.
 
         Raises:
             DeploymentError: with Terraform's diagnostics.
@@ -117,6 +135,7 @@ class Terraform:
         summary = next((event for event in run.events if isinstance(event, ChangeSummary)), None)
         changes = tuple(event for event in run.events if isinstance(event, PlannedChange) and event.action != "read")
         outputs = next((event for event in run.events if isinstance(event, tuple)), ())
+        inspected = inspect and may_destroy(changes)
         return Plan(
             stack=workspace.stack,
             destroys=destroy,
@@ -126,12 +145,14 @@ class Terraform:
             remove=summary.remove if summary else 0,
             outputs=outputs,
             pending=run.code == CHANGES_PENDING,
+            protected=protected_changes(workspace.stack, self.show_plan(workspace)) if inspected else (),
         )
 
     def apply(self, workspace: Workspace, *, listen: Listener = ignore) -> None:
         """Carry out the saved plan exactly.
 
         Raises:
+            PeeringInactiveError: a plan of what is left succeeds once the connection is active.
             DeploymentError: with Terraform's diagnostics; completed changes are in the state.
         """
         arguments = ["-json", "-input=false", self._lock_timeout(), PLAN_FILE]
@@ -143,6 +164,7 @@ class Terraform:
     def create(self, workspace: Workspace, *, listen: Listener = ignore) -> int:
         """Plan and apply in one run, unattended; returns the number of resources created.
 
+        Only for a stack without resources, because nothing inspects its plan.
         One process loads the provider and its schema once, which saves about three seconds over a saved plan.
 
         Raises:
@@ -160,7 +182,9 @@ class Terraform:
         run = self._run(workspace, "show", ["-json", PLAN_FILE], ignore)
         if run.code != 0:
             raise self._failed(workspace, run)
-        return dict(json.loads(run.log.read_text(encoding="utf-8")))
+        document = dict(json.loads(run.log.read_text(encoding="utf-8")))
+        run.log.unlink()  # a plan may contain secrets
+        return document
 
     def _lock_timeout(self) -> str:
         return f"-lock-timeout={self.lock_timeout_seconds}s"
@@ -177,19 +201,21 @@ class Terraform:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                umask=PRIVATE,
             )
         events = []
         with self.interrupts.watching(child) as watch, log.open(encoding="utf-8", errors="replace") as lines:
             silence = _Silence(watch)
             for line in _follow(lines, child, silence.tick):
                 silence.reset()
-                event = parse(line)
+                event = parse(without_secrets(line, self.secrets))
                 if isinstance(event, ResourceEvent) and event.phase == "start":
                     watch.began()
                 if event is not None:
                     events.append(event)
                     listen(event)
             code = child.wait()
+        self._remove_secrets(log)
         if code != 0:
             self.interrupts.check()
             if silence.ended:
@@ -198,6 +224,14 @@ class Terraform:
                     f"and was ended: check the network; the same command goes on from where it stopped (log: {log})"
                 )
         return _Run(code=code, events=tuple(events), log=log)
+
+    def _remove_secrets(self, log: Path) -> None:
+        """Replace the secrets in a log, of which `show` writes the values in clear text."""
+        if not self.secrets:
+            return
+        written = log.read_text(encoding="utf-8", errors="replace")
+        if (clean := without_secrets(written, self.secrets)) != written:
+            log.write_text(clean, encoding="utf-8")
 
     def _failed(
         self, workspace: Workspace, run: "_Run", diagnostics: Sequence[Diagnostic] | None = None
@@ -209,7 +243,8 @@ class Terraform:
             ending = f"exited with {run.code}" + (f": {' '.join(lines)[-300:]}" if lines else "")
             diagnostics = [Diagnostic(severity="error", summary=ending, detail="", address="")]
         line = condense(diagnostics, folder=workspace.folder, program=self.binary.name)
-        return DeploymentError(f"{workspace.stack}: {line} (log: {run.log})")
+        error = PeeringInactiveError if awaits_peering(diagnostics) else DeploymentError
+        return error(f"{workspace.stack}: {line} (log: {run.log})")
 
 
 class _Silence:

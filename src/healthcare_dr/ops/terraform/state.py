@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Final
@@ -139,9 +139,9 @@ def read_settled(stack: str, read: Callable[[], bytes | None]) -> StackState:
         time.sleep(0.05)
 
 
-def read_states(read: Callable[[str], bytes | None]) -> dict[str, StackState]:
+def read_states(read: Callable[[str], bytes | None], stacks: Sequence[str] = STACKS) -> dict[str, StackState]:
     """Return the state of each stack. Raises DeploymentError as `read_settled`."""
-    return {stack: read_settled(stack, partial(read, stack)) for stack in STACKS}
+    return {stack: read_settled(stack, partial(read, stack)) for stack in stacks}
 
 
 def _damaged(stack: str, error: Exception) -> DeploymentError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.naming import STACKS
+from healthcare_dr.naming import PIPELINE, STACKS
 from healthcare_dr.ops.terraform.state import read_state
 
 OVERRIDE = "hdr_override.tf.json"
@@ -81,10 +81,15 @@ class Workspace:
         self.folder.chmod(0o700)  # copytree copies the mode of the source
         (self.folder / OVERRIDE).write_text(json.dumps(override, indent=2) + "\n", encoding="utf-8")
 
+    def configuration(self) -> dict[str, Any]:
+        """Return the synthesized stack."""
+        synthesized: dict[str, Any] = json.loads((self.folder / "cdk.tf.json").read_text(encoding="utf-8"))
+        return synthesized
+
     def fingerprint(self, *inputs: str) -> str:
         """Return a hash of what `init` depends on: backend, providers, program, and the chosen versions."""
         digest = hashlib.sha256()
-        declared = json.loads((self.folder / "cdk.tf.json").read_text(encoding="utf-8")).get("terraform", {})
+        declared = self.configuration().get("terraform", {})
         for part in (*inputs, json.dumps(declared, sort_keys=True), (self.folder / OVERRIDE).read_text("utf-8")):
             digest.update(part.encode() + b"\0")
         digest.update(self.lock_file.read_bytes() if self.lock_file.exists() else b"none")
@@ -118,9 +123,9 @@ def read_local(root: Path, stack: str) -> bytes | None:
 
 
 def is_deployed(root: Path) -> bool:
-    """Return whether the local states of an environment contain resources.
+    """Return whether the local states of an environment contain resources, those of the pipeline's stack included.
 
     Raises:
         DeploymentError: a state cannot be read.
     """
-    return any(read_state(stack, read_local(root, stack)).deployed for stack in STACKS)
+    return any(read_state(stack, read_local(root, stack)).deployed for stack in (*STACKS, PIPELINE))

@@ -22,6 +22,8 @@ class Problem:
 
     text: str
     severity: Severity = "failure"
+    fix: str | None = None
+    """The action that corrects this problem, if it is not that of the check."""
 
 
 Examine = Callable[["LiveTarget", str], Iterable[str | Problem]]

@@ -67,7 +67,7 @@ class LiveTarget:
     @property
     def names(self) -> Names:
         """Return the names of the environment's resources."""
-        return Names(self.settings.environment_suffix)
+        return self.settings.names
 
     def peer(self, region: str) -> str:
         """Return the other region."""

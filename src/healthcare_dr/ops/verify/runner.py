@@ -71,7 +71,7 @@ class CheckRun:
             problem=problem.text,
             why=self.check.why,
             numbers=self.check.numbers,
-            fix=self.check.fix,
+            fix=problem.fix or self.check.fix,
         )
 
 

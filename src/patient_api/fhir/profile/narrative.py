@@ -24,7 +24,10 @@ _LINKS: Final = frozenset({"cite", "href", "longdesc", "src"})
 _LINK: Final = re.compile(
     r"(?:https?|mailto|tel|cid):|data:image/(?:gif|jpeg|png)[;,]|[^:]*(?:[/?#]|\Z)", re.IGNORECASE
 )
-_ACTIVE_STYLE: Final = re.compile(r"[\\@]|/\*|url\s*\(|expression\s*\(|behaviou?r|binding", re.IGNORECASE)
+# With `position`, a narrative could cover the application that shows it. Escapes and comments could hide any of these.
+_ACTIVE_STYLE: Final = re.compile(
+    r"[\\@]|/\*|url\s*\(|expression\s*\(|behaviou?r|binding|(?<![\w-])position\s*:", re.IGNORECASE
+)
 
 
 class _NotAllowedError(Exception):

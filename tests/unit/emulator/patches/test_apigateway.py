@@ -86,6 +86,16 @@ def test_path_address_reaches_the_function_as_domain_name(client: httpx.Client, 
     assert received_address(client.get(f"{address}/health?a=1", headers=spoofed)) == called
 
 
+@only_when_patched
+def test_function_receives_the_name_of_a_stage_in_the_path(aws: Aws) -> bool:
+    address = api_of(aws, {"GET /health": {}})
+    aws("apigatewayv2").create_stage(ApiId=address.rpartition("/")[2], StageName="probes", AutoDeploy=True)
+    assert aws.get(f"{address}/health").json()["rawPath"] == "/health"
+    event = aws.get(f"{address}/probes/health").json()
+    assert (event["routeKey"], event["requestContext"]["stage"]) == ("GET /health", "probes")
+    return bool(event["rawPath"] == event["requestContext"]["http"]["path"] == "/probes/health")
+
+
 def test_response_has_one_date_header(client: httpx.Client, api: str) -> None:
     assert len(client.get(f"{api}/health").headers.get_list("date")) == 1
 

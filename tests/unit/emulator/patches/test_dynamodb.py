@@ -4,6 +4,7 @@ import copy
 import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -300,3 +301,80 @@ def test_write_with_failed_condition_is_rejected(patched: Aws) -> None:
     table = global_table(patched)
     with pytest.raises(ClientError, match="ConditionalCheckFailed"):
         patched("dynamodb").put_item(TableName=table, Item=item("a"), ConditionExpression="attribute_exists(pk)")
+
+
+def described(aws: Aws, region: str, table: str) -> dict[str, Any]:
+    """Return the description of a table once no update is in progress."""
+    db = aws("dynamodb", region)
+    assert eventually(lambda: db.describe_table(TableName=table)["Table"]["TableStatus"] == "ACTIVE")
+    return dict(db.describe_table(TableName=table)["Table"])
+
+
+def warm(read: int, write: int) -> dict[str, int]:
+    return {"ReadUnitsPerSecond": read, "WriteUnitsPerSecond": write}
+
+
+def raised(aws: Aws, table: str, units: dict[str, int], *, index: dict[str, int] | None = None) -> Any:
+    changes = [{"Update": {"IndexName": "by-update", "WarmThroughput": index}}] if index else []
+    return aws("dynamodb").update_table(
+        TableName=table,
+        WarmThroughput=units,
+        **({"GlobalSecondaryIndexUpdates": changes} if changes else {}),
+    )["TableDescription"]
+
+
+@only_when_patched
+def test_new_table_and_its_index_report_initial_throughput(aws: Aws) -> bool:
+    table = global_table(aws)
+    parts = [
+        part
+        for region in (EAST, WEST)
+        for found in [described(aws, region, table)]
+        for part in (found, *found["GlobalSecondaryIndexes"], *found["Replicas"])
+    ]
+    return [part.get("WarmThroughput") for part in parts] == [{**warm(12_000, 4_000), "Status": "ACTIVE"}] * 6
+
+
+@only_when_patched
+def test_warm_throughput_is_raised_in_all_replicas_after_a_while(aws: Aws) -> bool:
+    table = global_table(aws)
+    answer = raised(aws, table, warm(12_000, 22_000), index=warm(13_000, 4_000))
+    parts = []
+    for region in (EAST, WEST):
+        found = described(aws, region, table)
+        (replica,), (index,) = found["Replicas"], found["GlobalSecondaryIndexes"]
+        parts.append([found, index, replica, *replica.get("GlobalSecondaryIndexes", [])])
+    expected = [{**units, "Status": "ACTIVE"} for units in (warm(12_000, 22_000), warm(13_000, 4_000))]
+    return bool(
+        answer["TableStatus"] == answer["WarmThroughput"]["Status"] == "UPDATING"
+        and [[part.get("WarmThroughput") for part in region] for region in parts] == [expected * 2] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("units", "index", "code"),
+    [
+        (warm(12_000, 3_999), None, "ValidationException"),
+        (warm(11_999, 4_000), None, "ValidationException"),
+        (warm(12_000, 5_000), warm(12_000, 3_999), "ValidationException"),
+        (warm(12_000, 40_001), None, "LimitExceededException"),
+    ],
+)
+@only_when_patched
+def test_lower_throughput_and_one_beyond_the_quota_are_rejected(
+    aws: Aws, units: dict[str, int], index: dict[str, int] | None, code: str
+) -> bool:
+    table = global_table(aws)
+    refused = error_code(raised, aws=aws, table=table, units=units, index=index) == code
+    return refused and described(aws, EAST, table)["WarmThroughput"]["WriteUnitsPerSecond"] == 4_000
+
+
+@only_when_patched
+def test_throughput_is_not_changed_during_an_update(aws: Aws) -> bool:
+    table = global_table(aws)
+    raised(aws, table, warm(12_000, 5_000))
+    # The second request arrives during the first update, or on a busy machine after it, and is repeated then.
+    for units in range(6_000, 40_000, 1_000):
+        if error_code(raised, aws=aws, table=table, units=warm(12_000, units)) == "ResourceInUseException":
+            return True
+    return False

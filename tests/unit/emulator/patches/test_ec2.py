@@ -65,8 +65,11 @@ def test_peering_options_are_stored_per_side(aws: Aws) -> bool:
     peer = far.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
     connection = near.create_vpc_peering_connection(VpcId=vpc_of(aws), PeerVpcId=peer, PeerRegion=WEST)
     name = connection["VpcPeeringConnection"]["VpcPeeringConnectionId"]
-    far.accept_vpc_peering_connection(VpcPeeringConnectionId=name)
     modified = {"RequesterPeeringConnectionOptions": {"AllowDnsResolutionFromRemoteVpc": True}}
+    refused = error_code(near.modify_vpc_peering_connection_options, VpcPeeringConnectionId=name, **modified)
+    if refused != "OperationNotPermitted":
+        return False
+    far.accept_vpc_peering_connection(VpcPeeringConnectionId=name)
     if error_code(near.modify_vpc_peering_connection_options, VpcPeeringConnectionId=name, **modified):
         return False
     seen = []

@@ -169,3 +169,108 @@ def test_resource_policies_are_evaluated_like_ministack(
     expected = decisions()
     iam.cache_parsed_policies()
     assert decisions() == decisions() == expected
+
+
+def bounded(aws: Aws, *actions: str) -> tuple[Any, str]:
+    """Return an IAM client that may use the actions on roles with a boundary only, and the boundary."""
+    boundary = aws("iam").create_policy(
+        PolicyName=f"boundary-{uuid.uuid4().hex}", PolicyDocument=document(allow("s3:GetObject"))
+    )["Policy"]["Arn"]
+    condition = {"StringEquals": {"iam:PermissionsBoundary": boundary}}
+    caller = aws.role(f"deployer-{uuid.uuid4().hex}", allow(*actions, Condition=condition))
+    return aws("iam", credentials=aws.session(caller)), boundary
+
+
+@only_when_patched
+def test_creation_of_a_role_depends_on_its_boundary(aws: Aws) -> bool:
+    iam, boundary = bounded(aws, "iam:CreateRole")
+    trust = document({"Effect": "Allow", "Action": "sts:AssumeRole", **ROOT})
+    name = uuid.uuid4().hex
+    assert is_denied(iam.create_role, RoleName=name, AssumeRolePolicyDocument=trust)
+    return not is_denied(iam.create_role, RoleName=name, AssumeRolePolicyDocument=trust, PermissionsBoundary=boundary)
+
+
+@only_when_patched
+def test_permissions_of_a_role_depend_on_its_boundary(aws: Aws) -> bool:
+    iam, boundary = bounded(aws, "iam:PutRolePolicy")
+    free, limited = uuid.uuid4().hex, uuid.uuid4().hex
+    aws.role(free)
+    aws.role(limited)
+    aws("iam").put_role_permissions_boundary(RoleName=limited, PermissionsBoundary=boundary)
+    policy = {"PolicyName": "all", "PolicyDocument": document(ALLOW)}
+    assert is_denied(iam.put_role_policy, RoleName=free, **policy)
+    return not is_denied(iam.put_role_policy, RoleName=limited, **policy)
+
+
+@only_when_patched
+def test_attachment_depends_on_the_policy(aws: Aws) -> bool:
+    named = aws("iam").create_policy(PolicyName=uuid.uuid4().hex, PolicyDocument=document(ALLOW))["Policy"]["Arn"]
+    condition = {"ArnLike": {"iam:PolicyARN": named}}
+    caller = aws.role(f"attacher-{uuid.uuid4().hex}", allow("iam:AttachRolePolicy", Condition=condition))
+    iam, role = aws("iam", credentials=aws.session(caller)), uuid.uuid4().hex
+    aws.role(role)
+    administrator = "arn:aws:iam::aws:policy/AdministratorAccess"
+    assert is_denied(iam.attach_role_policy, RoleName=role, PolicyArn=administrator)
+    return not is_denied(iam.attach_role_policy, RoleName=role, PolicyArn=named)
+
+
+@only_when_patched
+def test_records_depend_on_their_names(aws: Aws) -> bool:
+    zone = aws("route53").create_hosted_zone(Name="example.org", CallerReference=uuid.uuid4().hex)["HostedZone"]["Id"]
+    key = "route53:ChangeResourceRecordSetsNormalizedRecordNames"
+    condition = {"ForAllValues:StringLike": {key: ["*.api.example.org"]}, "Null": {key: "false"}}
+    caller = aws.role(f"dns-{uuid.uuid4().hex}", allow("route53:ChangeResourceRecordSets", Condition=condition))
+    route53 = aws("route53", credentials=aws.session(caller))
+
+    def change(name: str) -> dict[str, Any]:
+        record = {"Name": name, "Type": "TXT", "TTL": 60, "ResourceRecords": [{"Value": '"x"'}]}
+        return {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
+
+    assert is_denied(route53.change_resource_record_sets, HostedZoneId=zone, ChangeBatch=change("www.example.org"))
+    return not is_denied(
+        route53.change_resource_record_sets, HostedZoneId=zone, ChangeBatch=change("a.api.example.org")
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "action", "resource", "arguments"),
+    [
+        ("iam", "create_policy", "iam:CreatePolicy", "iam::{account}:policy/named-{id}",
+         {"PolicyName": "named-{id}", "PolicyDocument": document(ALLOW)}),
+        ("events", "put_rule", "events:PutRule", "events:{region}:{account}:rule/named-{id}",
+         {"Name": "named-{id}", "ScheduleExpression": "rate(1 minute)"}),
+        ("events", "list_targets_by_rule", "events:ListTargetsByRule", "events:{region}:{account}:rule/named-{id}",
+         {"Rule": "named-{id}", "EventBusName": "default"}),
+        ("iam", "simulate_principal_policy", "iam:SimulatePrincipalPolicy", "iam::{account}:role/named-{id}",
+         {"PolicySourceArn": "arn:aws:iam::{account}:role/named-{id}", "ActionNames": ["s3:GetObject"]}),
+        ("lambda", "get_alias", "lambda:GetAlias", "lambda:{region}:{account}:function:named-{id}",
+         {"FunctionName": "named-{id}", "Name": "live"}),
+        ("lambda", "get_function_concurrency", "lambda:GetFunctionConcurrency",
+         "lambda:{region}:{account}:function:named-{id}", {"FunctionName": "named-{id}"}),
+        ("ec2", "create_vpc", "ec2:CreateVpc", "ec2:{region}:{account}:*/*", {"CidrBlock": "10.0.0.0/16"}),
+        ("cloudwatch", "put_dashboard", "cloudwatch:PutDashboard", "cloudwatch::{account}:dashboard/named-{id}",
+         {"DashboardName": "named-{id}", "DashboardBody": "{{}}"}),
+        ("cloudwatch", "delete_alarms", "cloudwatch:DeleteAlarms", "cloudwatch:{region}:{account}:alarm:named-{id}",
+         {"AlarmNames": ["named-{id}"]}),
+        ("sns", "list_tags_for_resource", "sns:ListTagsForResource", "sns:{region}:{account}:named-{id}",
+         {"ResourceArn": "arn:aws:sns:{region}:{account}:named-{id}"}),
+        ("cloudtrail", "list_tags", "cloudtrail:ListTags", "cloudtrail:{region}:{account}:trail/named-{id}",
+         {"ResourceIdList": ["arn:aws:cloudtrail:{region}:{account}:trail/named-{id}"]}),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "_" in value else "",
+)  # fmt: skip
+@only_when_patched
+def test_request_is_authorized_on_its_resource(
+    aws: Aws, service: str, call: str, action: str, resource: str, arguments: dict[str, Any]
+) -> bool:
+    facts = {"account": ACCOUNT, "region": EAST, "id": uuid.uuid4().hex[:12]}
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list):
+            return [filled(each) for each in value]
+        return value.format(**facts) if isinstance(value, str) and "Version" not in value else value
+
+    caller = aws.role(f"caller-{facts['id']}", allow(action, resource=f"arn:aws:{filled(resource)}"))
+    client = aws(service, credentials=aws.session(caller))
+    code = error_code(getattr(client, call), **{name: filled(value) for name, value in arguments.items()})
+    return code not in ("AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation")

@@ -1,18 +1,23 @@
 """Tests of the processes of functions: API names lead to the edge listeners, and the clock of caches is scaled."""
 
 import json
+import re
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import patient_api
 from healthcare_dr.emulator.emulator import Emulator
-from healthcare_dr.emulator.fault_state import EdgeFault
+from healthcare_dr.emulator.fault_state import EdgeFault, read, set_clock_ahead
 from healthcare_dr.emulator.services import function_startup
 from healthcare_dr.emulator.services.function_startup import NOTICE_SECONDS, SCALED_MODULES, ScaledClock
+from healthcare_dr.errors import EmulatorError
 from unit.emulator.aws import EAST, REGIONS, WEST, Aws, eventually
 from unit.emulator.edge import EdgeApis
 
@@ -133,6 +138,54 @@ def test_clock_follows_the_time_scale_and_never_runs_backwards(tmp_path: Path) -
     assert after(1) == pytest.approx(10)
     assert after(1) == pytest.approx(1)
     assert seen == sorted(seen)
+
+
+READS_TIME = """
+import time
+
+def handler(event, context):
+    print("called")
+    return time.time()
+"""
+
+
+def test_clock_of_a_function_is_set_ahead_and_back(emulator: Emulator, patched: Aws) -> None:
+    names = [uuid.uuid4().hex, uuid.uuid4().hex]
+    wrong, right = (patched.function(name, READS_TIME) for name in names)
+
+    def ahead(arn: str) -> float:
+        return float(patched.invoke(arn)) - time.time()
+
+    assert ahead(wrong) == pytest.approx(0, abs=5)
+    emulator.set_clock_ahead(EAST, 120, functions=names[:1])
+    try:
+        assert eventually(lambda: ahead(wrong) == pytest.approx(120, abs=5))
+        assert ahead(right) == pytest.approx(0, abs=5)
+    finally:
+        emulator.set_clock_ahead(EAST, 0, functions=names[:1])
+    assert eventually(lambda: ahead(wrong) == pytest.approx(0, abs=5))
+
+
+@pytest.mark.parametrize("seconds", [241, -241, float("nan"), "x"])
+def test_clock_cannot_be_further_ahead_than_aws_accepts(tmp_path: Path, seconds: Any) -> None:
+    with pytest.raises(EmulatorError, match=r"a clock is .* s ahead: it can be by up to 240 s, or behind"):
+        set_clock_ahead(tmp_path / "conditions.json", EAST, seconds, functions=["patient-api"])
+
+
+def test_errors_of_clocks_are_kept_by_region_and_function(tmp_path: Path) -> None:
+    path = tmp_path / "conditions.json"
+    set_clock_ahead(path, EAST, 120, functions=["one", "two"])
+    set_clock_ahead(path, WEST, -30, functions=["one"])
+    set_clock_ahead(path, EAST, 0, functions=["two"])
+    assert read(path).clocks_ahead == {EAST: {"one": 120}, WEST: {"one": -30}}
+
+
+def test_functions_read_the_time_of_day_only_where_it_can_be_shifted() -> None:
+    root = Path(patient_api.__file__).parent
+    readers = re.compile(r"\b(?:datetime\.(?:now|today|utcnow)|date\.today|time\.time_ns|gmtime|localtime)\(")
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if readers.search(path.read_text())}
+    # The century of a date with a year of two digits.
+    assert found == {"http/preconditions.py"}
 
 
 def test_only_scaled_modules_get_the_scaled_clock(emulator: Emulator, patched: Aws) -> None:

@@ -179,9 +179,9 @@ def lagging(
 
         return answer
 
-    def shelf(region: str) -> Any:
-        marker = {"pk": {"S": "clinic#DocumentReference#d"}, "sk": {"S": "pending"}}
-        return {"Items": [marker] if region == stuck else []}
+    def pending(region: str) -> Any:
+        stored = round((NOW - timedelta(hours=1)).timestamp() * 1000)
+        return {"Items": [{"updated": {"S": f"clinic#{stored}#d"}}] if region == stuck else []}
 
     def latency(region: str) -> Any:
         def answer(request: dict[str, Any]) -> Any:
@@ -196,8 +196,7 @@ def lagging(
     for region in (EAST, WEST):
         answers |= {
             ("dynamodb", region, "get_item"): beat(region),
-            ("dynamodb", region, "query"): shelf(region),
-            ("s3", region, "head_object"): {"LastModified": NOW - timedelta(hours=1)},
+            ("dynamodb", region, "query"): pending(region),
             ("cloudwatch", region, "get_metric_statistics"): latency(region),
         }
     return live(answers, held=HELD, target=Denying)

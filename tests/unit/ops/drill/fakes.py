@@ -4,8 +4,9 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,21 +18,33 @@ from botocore.validate import validate_parameters
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.conflict_resolver import ResolvedConflicts
+from healthcare_dr.ops.drill.consistency import Lineage
 from healthcare_dr.ops.drill.experiment import Experiment, Step
 from healthcare_dr.ops.drill.faults import InjectedFault
-from healthcare_dr.ops.drill.journal import Missing, Observation, Reading, Sample, Write
+from healthcare_dr.ops.drill.journal import Missing, Observation, Operation, Reading, Sample, Write
+from healthcare_dr.ops.drill.load.client import with_appended
 from healthcare_dr.ops.drill.load.generator import Calibration, LoadGenerator, from_served
+from healthcare_dr.ops.drill.load.history import OperationHistory
 from healthcare_dr.ops.drill.load.ledger import Ledger, Unfinished
-from healthcare_dr.ops.drill.load.optimistic_update import MARK
 from healthcare_dr.ops.drill.load.resolver import Answer
 from healthcare_dr.ops.drill.progress import ProgressView
 from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
 from healthcare_dr.ops.drill.run import Drill
+from patient_api.contract.headers import NOT_YET_HERE
 
 EAST, WEST = "us-east-1", "us-west-2"
 NAMES = Names("it")
 RATE = 4
 REGION_FAULTS = ("refused", "blackhole", "drained")
+
+
+FIRST, SECOND = f"0000000000001-0000-{EAST}", f"0000000000002-0000-{EAST}"
+OPERATIONS: list[dict[str, Any]] = [
+    {"kind": "create", "began": 0.0, "status": 201, "version": FIRST},
+    {"kind": "append", "began": 1.0, "status": 200, "version": SECOND, "named": FIRST, "value": "a", "values": ("a",)},
+    {"kind": "read", "began": 2.0, "status": 200, "version": SECOND, "named": SECOND, "values": ("a",)},
+]
+"""Operations of one client on one patient in the primary region."""
 
 
 @dataclass
@@ -73,6 +86,8 @@ class Platform:
     calibrates_for: float = 0.0
     checks: dict[str, bool] = field(default_factory=dict)
     """Further health checks."""
+    operations: list[dict[str, Any]] = field(default_factory=lambda: list(OPERATIONS))
+    """What the clients recorded of the patient p1."""
 
     def clock(self) -> float:
         return self.now
@@ -90,6 +105,7 @@ class Platform:
             Sample(
                 at=self.now,
                 seconds=0.01,
+                longest_wait=0.01,
                 kind="read",
                 client=len(self.sent) % RATE,
                 region=region,
@@ -134,6 +150,18 @@ class Platform:
 
     def keep_records(self) -> None:
         """Nothing to do: no request reads a record."""
+
+    def history(self) -> OperationHistory:
+        ends = count(0.5)
+        made = OperationHistory(lambda: next(ends))
+        for fields in self.operations:
+            made.add(Operation(**{"client": 0, "region": EAST, "record": "p1", "ended": made.clock(), **fields}))
+        return made
+
+    def lineages(self, ids: Collection[str]) -> dict[str, dict[str, Lineage | None]]:
+        """Return the versions of patients, as the history reader does."""
+        lineage = Lineage({FIRST: (), SECOND: (FIRST,)}, {FIRST: (), SECOND: ("a",)})
+        return {region: dict.fromkeys(ids, lineage) for region in (EAST, WEST)}
 
     def waiting_since(self) -> float | None:
         return self.hangs_since if self.now < self.hangs_until else None
@@ -249,7 +277,7 @@ def checks(ledger: Any, queue: Any, shown: list[str], **changed: Any) -> Recover
 
 
 def drill(platform: Platform, played: Experiment, *, time_scale: float = 1.0) -> Drill:
-    names = ("load_generator", "ledger", "monitors", "self_monitor", "faults")
+    names = ("load_generator", "ledger", "monitors", "self_monitor", "faults", "versions")
     parts: dict[str, Any] = dict.fromkeys(names, platform) | {"conflicts": NoConflicts()}
     return Drill(
         experiment=played,
@@ -344,8 +372,8 @@ ADDRESSES = {EAST: "127.0.0.2", WEST: "127.0.0.3"}
 class Region:
     """A server that answers reads with 200 and creations with 201, and the next `refused` requests with 503.
 
-    It keeps the versions of the patients in `kept`. Before each of the next `faster` updates, another client updates
-    the patient. The next `lost` responses to an update are lost.
+    It keeps the versions of the patients in `kept`, and honours Minimum-Version of reads. Before each of the next
+    `faster` updates, another client updates the patient. The next `lost` responses to an update are lost.
     """
 
     def __init__(self, region: str) -> None:
@@ -357,16 +385,21 @@ class Region:
         self.bodies: list[dict[str, Any]] = []
         self.kept: dict[str, list[dict[str, Any]]] = {}
         self.faster, self.lost = 0, 0
+        self.minimums: list[str] = []
+        """The header Minimum-Version of each request for a kept patient."""
+
+    def version(self, number: int) -> str:
+        return f"{number:013d}-0000-{self.region}"
 
     def keep(self, id: str, resource: dict[str, Any]) -> None:
         versions = self.kept.setdefault(id, [])
-        meta = {"versionId": f"{len(versions):013d}-0000-{self.region}"}
+        meta = {"versionId": self.version(len(versions))}
         versions.append({**resource, "resourceType": "Patient", "id": id, "meta": meta})
 
     def update(self, id: str, if_match: str, body: bytes) -> int:
         if self.faster:
             self.faster -= 1
-            self.keep(id, self.kept[id][-1] | {"extension": [{"url": MARK, "valueString": "another client"}]})
+            self.keep(id, with_appended(self.kept[id][-1], f"another client {self.faster}"))
         if if_match != f'W/"{self.kept[id][-1]["meta"]["versionId"]}"':
             return 412
         self.keep(id, json.loads(body))
@@ -384,6 +417,7 @@ class Region:
         method, path, host = scope["method"], scope["path"], headers["host"]
         self.seen.append((method, path, host, headers.get("idempotency-key", "")))
         status, answer = (self.upload_status if method == "PUT" else 200), b"{}"
+        meta, own = {"versionId": self.version(0)}, list[tuple[bytes, bytes]]()
         while self.hang:
             await asyncio.sleep(0.05)
         if host == NAME and self.refused:
@@ -394,13 +428,24 @@ class Region:
             status = 404
             if id in self.kept:
                 status = 200 if method == "GET" else self.update(id, headers["if-match"], body)
+                least = headers.get("minimum-version", "")
+                self.minimums.append(least)
                 answer = json.dumps(self.kept[id][-1]).encode()
+                if least > f'W/"{self.kept[id][-1]["meta"]["versionId"]}"':
+                    status, answer = 503, NOT_YET_HERE.encode()
+                if status == 503:
+                    own = [(b"retry-after", b"2")]
+        elif method == "GET" and path.startswith("/fhir/Patient/") and host == NAME:
+            answer = json.dumps({"id": path.split("/")[3], "meta": meta}).encode()
         elif method == "POST":
             self.bodies.append(json.loads(body))
-            status, answer = 201, json.dumps({"id": f"{self.region}-{len(self.bodies)}", **self.announced}).encode()
+            status, answer = (
+                201,
+                json.dumps({"id": f"{self.region}-{len(self.bodies)}", "meta": meta, **self.announced}).encode(),
+            )
         elif host in HOSTS.values() and not self.readable:
             status = 404
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.start", "status": status, "headers": own})
         await send({"type": "http.response.body", "body": answer})
 
 

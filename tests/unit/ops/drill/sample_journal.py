@@ -3,14 +3,17 @@
 from random import Random
 
 from healthcare_dr.ops.drill.journal import (
+    Anomaly,
     Condition,
     Conflicts,
+    Consistency,
     ErrorBudget,
     Event,
     Journal,
     Milestones,
     Missing,
     Observation,
+    Operation,
     Promise,
     Reading,
     Requests,
@@ -44,6 +47,7 @@ def samples() -> tuple[Sample, ...]:
             Sample(
                 at=at,
                 seconds=seconds,
+                longest_wait=seconds,
                 kind="read",
                 client=number % 10,
                 region=region,
@@ -83,6 +87,28 @@ def readings() -> tuple[Reading, ...]:
             edge_seconds=0.01, busy_percent=60.0, stolen_percent=0.0, load=1.2,
         )
         for at in range(1, 90)
+    )  # fmt: skip
+
+
+V1, V2, V3 = (f"{number:013d}-0000-{EAST}" for number in (1, 2, 3))
+FASTER = Operation(
+    client=1, region=EAST, record="p1", kind="append", began=30.1, ended=30.2, named=V1, value="7", status=200,
+    version=V2, values=("7",),
+)  # fmt: skip
+LATER = Operation(
+    client=2, region=EAST, record="p1", kind="append", began=30.15, ended=30.3, named=V1, value="8", status=200,
+    version=V3, values=("8",),
+)  # fmt: skip
+
+
+def consistency() -> Consistency:
+    lost = Anomaly(
+        check="register", name="lost update", record="p1", region=EAST,
+        explanation=f"{V2} and {V3} both replaced {V1} in one region", operations=(FASTER, LATER),
+    )  # fmt: skip
+    return Consistency(
+        operations=1200, indeterminate=41, records=20, appends=97, session_reads=610,
+        found={"register": 1, "append": 0, "session": 0}, anomalies=(lost,),
     )  # fmt: skip
 
 
@@ -136,6 +162,7 @@ def journal() -> Journal:
             Missing(at=80, region=WEST, looked_for=300, numbers=(), seconds=0.0),
         ),
         conflicts=Conflicts(found=3, merged=2, left=1),
+        consistency=consistency(),
         error_budget=ErrorBudget(availability_percent=99.99, budget_seconds=259.2, spent_seconds=54.0),
         promises=(
             Promise(name="recovery time", limit="< 30.0 s", measured="8.1 s", kept=True),

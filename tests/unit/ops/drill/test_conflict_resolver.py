@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.conflict_resolver import (
-    FOLLOWS,
     LARGEST_MERGE,
-    POLL_SECONDS,
     QUIET_SECONDS,
     ConflictResolver,
     ResolvedConflicts,
     unmerged,
 )
+from healthcare_dr.ops.drill.load.client import appended, with_appended
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.progress import POLL_SECONDS
+from healthcare_dr.ops.drill.record_versions import FOLLOWS, RecordVersions
 from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
 EAST, WEST = "us-east-1", "us-west-2"
@@ -48,6 +49,12 @@ def conflicts(lineage: Mapping[str, Sequence[str]]) -> list[str]:
     return found
 
 
+def resource(id: str, version: str, lineage: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return a patient to which each version has appended itself; a merge appends nothing."""
+    ancestors = sorted(behind(version, lineage))
+    return with_appended({"id": id, "n": version}, *(each for each in ancestors if len(lineage[each]) < 2))
+
+
 class Regions:
     """One table. `WEST` lists the conflicts that were open `late` queries ago."""
 
@@ -57,6 +64,7 @@ class Regions:
         self.listed = {EAST: [list[str]()], WEST: [list[str]()]}
         self.puts: list[dict[str, Any]] = []
         self.answers: list[int] = []
+        self.merged: list[tuple[str, ...]] = []
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -86,7 +94,9 @@ class Regions:
         newest = sorted(lineage, reverse=True)
         if request.method == "GET":
             return self._history(path[3], lineage, newest, int(request.url.params.get("_cursor", 0)))
-        assert json.loads(request.content) == {"id": path[3], "n": newest[0]}
+        merged = json.loads(request.content)
+        assert {**merged, "extension": []} == {**resource(path[3], newest[0], lineage), "extension": []}
+        self.merged.append(appended(merged))
         assert request.headers["if-match"] == f'W/"{newest[0]}"'
         merges = tuple(part.strip()[3:-1] for part in request.headers["merges"].split(","))
         assert set(merges) <= lineage.keys()
@@ -98,7 +108,7 @@ class Regions:
         entries = [
             {
                 "response": {"etag": f'W/"{version}"'},
-                "resource": {"id": id, "n": version},
+                "resource": resource(id, version, lineage),
                 "extension": [
                     {"url": "urn:healthcare-dr:concurrent-with", "valueId": "x"},
                     *({"url": FOLLOWS, "valueId": other} for other in lineage[version]),
@@ -139,8 +149,6 @@ def resolver(
         ledger.acknowledge(number=number, kind="patient", id=id, region=EAST)
     for number, id in enumerate(documents, len(ids)):
         ledger.acknowledge(number=number, kind="document", id=id, region=EAST)
-    for number, region in enumerate(updated, 100):
-        ledger.acknowledge(number=number, kind="update", id=ids[0], region=region, version="v")
     return ConflictResolver(
         ledger=ledger,
         endpoint=HERE,
@@ -149,6 +157,7 @@ def resolver(
         tables={region: regions.client(region) for region in (EAST, WEST)},
         table="records",
         tenant="drill",
+        updated=lambda: updated,
         clock=lambda: regions.now,
         sleep=regions.sleep,
     )
@@ -173,6 +182,8 @@ def test_each_conflict_is_merged_once_and_waited_for_in_both_regions() -> None:
     assert found == ResolvedConflicts(found=2, merged=2, left=())
     assert regions.puts == [{"id": id, "merges": (stamp(5, WEST),)} for id in ("a", "b")]
     assert regions.now >= 20 * POLL_SECONDS + QUIET_SECONDS
+    # The list of the newest version, and then what only the other branch has.
+    assert regions.merged == [(*map(stamp, (1, 2, 4, 6, 7)), stamp(3, WEST), stamp(5, WEST))] * 2
 
 
 def test_without_a_conflict_nothing_is_written() -> None:
@@ -187,7 +198,17 @@ def test_conflict_that_no_region_lists_is_left(monkeypatch: pytest.MonkeyPatch) 
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     monkeypatch.setattr(regions, "shown", lambda _: [])
-    assert resolver(regions, "a", updated=(EAST, WEST)).run() == ResolvedConflicts(found=0, merged=0, left=("a",))
+    assert resolver(regions, "a", updated=["a"]).run() == ResolvedConflicts(found=0, merged=0, left=("a",))
+
+
+@pytest.mark.trap(1)
+def test_conflict_of_updates_without_a_response_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger has no update of the patient, or of one region only: the others were not acknowledged."""
+    regions = Regions()
+    for id in ("a", "b"):
+        regions.keep("drill", "Patient", id, split())
+    monkeypatch.setattr(regions, "shown", lambda _: [])
+    assert resolver(regions, "a", "b", updated=["b"]).run().left == ("b",)
 
 
 @pytest.mark.trap(1)
@@ -196,7 +217,7 @@ def test_conflict_that_is_marked_late_is_waited_for(monkeypatch: pytest.MonkeyPa
     regions.keep("drill", "Patient", "a", split())
     shown, marked_at = regions.shown, QUIET_SECONDS + 20.0
     monkeypatch.setattr(regions, "shown", lambda region: shown(region) if regions.now > marked_at else [])
-    assert resolver(regions, "a", updated=(EAST, WEST)).run() == ResolvedConflicts(found=1, merged=1, left=())
+    assert resolver(regions, "a", updated=["a"]).run() == ResolvedConflicts(found=1, merged=1, left=())
 
 
 def test_conflicts_of_other_ledgers_and_tenants_are_not_merged() -> None:
@@ -272,3 +293,25 @@ def test_merge_of_the_unmerged_versions_closes_every_conflict_and_opens_none(pic
     for left_out in ends:
         fewer = lineage | {stamp(99): (newest, *(end for end in ends if end != left_out))}
         assert behind(stamp(99), fewer) != fewer.keys()
+
+
+@pytest.mark.parametrize("content", [{"n": 1}, None])
+def test_versions_of_a_repeated_request_are_no_conflict(content: dict[str, Any] | None) -> None:
+    first, east, west, later = stamp(1), stamp(2), stamp(3, WEST), stamp(4)
+
+    def ends(*others: tuple[str, str, dict[str, Any] | None]) -> tuple[str, ...]:
+        """Return the ends of a record with two versions of one request, and with others that replace a version."""
+        versions = [(east, first, content), (west, first, content), *others]
+        resources = {
+            version: {**resource, "id": "a", "meta": {"versionId": version, "lastUpdated": version}}
+            for version, _, resource in versions
+            if resource is not None
+        }
+        follows: Lineage = {first: (), **{version: (replaced,) for version, replaced, _ in versions}}
+        return unmerged(RecordVersions(follows, resources).with_equal)
+
+    assert ends() == ()
+    for followed in (east, west):
+        assert ends((later, followed, {"n": 2})) == ()
+    assert ends((later, east, {"n": 2}), (stamp(5, WEST), west, {"n": 3})) == (later,)
+    assert ends((later, first, {"n": 3})) == (west,)

@@ -40,6 +40,6 @@ def test_any_other_answer_is_no_consent(monkeypatch: pytest.MonkeyPatch, typed: 
 
 
 def test_consent_without_a_terminal_needs_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DeploymentError, match="no terminal to ask for consent, so nothing was broken: give --yes"):
+    with pytest.raises(DeploymentError, match="approval requires a terminal, so nothing was broken: give --yes"):
         consent(StringIO("yes\n"), monkeypatch)
     assert "Break this" not in consent(StringIO(), monkeypatch, yes=True)

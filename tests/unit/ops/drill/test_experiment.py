@@ -10,9 +10,9 @@ from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.drill import experiment
 
 NAMES = (
-    "api-throttled", "both-lost", "dependency-denied", "flapping", "paused-then-lost", "peer-lost", "planned-failover",
-    "region-blackhole", "region-errors", "region-isolated", "region-refused", "region-slow", "region-too-slow",
-    "regions-disconnected", "replication-lag", "replication-paused",
+    "api-throttled", "both-lost", "clock-ahead", "dependency-denied", "flapping", "paused-then-lost", "peer-lost",
+    "planned-failover", "region-blackhole", "region-errors", "region-isolated", "region-refused", "region-slow",
+    "region-too-slow", "regions-disconnected", "replication-lag", "replication-paused",
 )  # fmt: skip
 GOOD = "title: t\ndescription: d\nexpect: failover\nmethod: [{fault: refused, region: primary}]\n"
 

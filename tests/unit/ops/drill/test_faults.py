@@ -25,6 +25,7 @@ from healthcare_dr.ops.drill.faults.api import POLICY
 from healthcare_dr.ops.drill.faults.fault import FAULTS, AwsTarget, EmbeddedTarget
 from healthcare_dr.ops.drill.faults.fis import ORDER, FisExperiments
 from healthcare_dr.ops.ports import EmbeddedAws
+from patient_api.contract.functions import FUNCTIONS
 from unit.ops.drill.fakes import EAST, NAMES, WEST, ControlPlanes, FisService
 
 REGIONS = {"primary": EAST, "secondary": WEST}
@@ -46,11 +47,12 @@ class Embedded(ControlPlanes):
     hosts: dict[tuple[str, str], EdgeFault] = field(default_factory=dict)
     settings: Replication = Replication()
     refused: dict[str, bool] = field(default_factory=dict)
+    clocks: dict[tuple[str, str], float] = field(default_factory=dict)
     full_disk: set[str] = field(default_factory=set)
     """The regions whose listener cannot be changed."""
 
     def state(self) -> tuple[object, ...]:
-        return (*super().state(), dict(self.edges), self.settings, any(self.refused.values()))
+        return (*super().state(), dict(self.edges), self.settings, any(self.refused.values()), dict(self.clocks))
 
     def set_edge_fault(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
         self.change()
@@ -60,6 +62,11 @@ class Embedded(ControlPlanes):
             self.hosts[region, host] = fault
         if not hosts:
             self.edges[region] = fault
+
+    def set_clock_ahead(self, region: str, seconds: float, *, functions: Collection[str]) -> None:
+        self.change()
+        self.clocks |= {(region, name): seconds for name in functions}
+        self.clocks = {function: ahead for function, ahead in self.clocks.items() if ahead}
 
     def replication(self) -> Replication:
         return self.settings
@@ -140,6 +147,7 @@ EMBEDDED_STEPS = [
     step("disconnected", "both"),
     step("control-planes"),
     step("drained", "primary"),
+    step("clock-ahead", "primary", ahead_seconds=120),
 ]
 AWS_STEPS = [
     step("throttled", "primary"),
@@ -230,6 +238,17 @@ def test_listener_keeps_the_fault_that_is_still_recorded(embedded: Embedded) -> 
     faults.undo(first)
     assert faults.undo_all() == ("errors us-east-1",)
     assert embedded.edges[EAST] == EdgeFault()
+
+
+def test_clocks_of_all_functions_of_one_region_are_wrong(embedded: Embedded) -> None:
+    faults = embedded.faults()
+    first = faults.apply(step("clock-ahead", "secondary", ahead_seconds=60))
+    second = faults.apply(step("clock-ahead", "secondary", ahead_seconds=200))
+    assert embedded.clocks == {(WEST, NAMES.of(spec.name)): 200 for spec in FUNCTIONS}
+    faults.undo(second)
+    assert set(embedded.clocks.values()) == {60}
+    faults.undo(first)
+    assert embedded.clocks == {}
 
 
 def test_shared_listener_fails_only_for_the_environments_own_hosts(embedded: Embedded) -> None:

@@ -68,6 +68,7 @@ def test_refused_request_is_repeated_with_the_same_idempotency_key(regions: Regi
     regions[EAST].refused = 3
     first = samples_of(generator(write_percent=100, retries=3, rate=0.01))[0]
     assert (first.attempts, first.status) == (4, 201)
+    assert first.longest_wait < first.seconds
     assert Counter(key for *_, key in regions[EAST].seen) == {"hdr-drill-d1-patient-0": 4}
 
 
@@ -93,6 +94,7 @@ def test_finish_sends_no_more_and_waits_for_hanging_requests(regions: Regions, g
     load.finish()
     assert load.waiting_since() is None
     assert {sample.error for sample in load.samples()} == {"ReadTimeout"}
+    assert all(sample.longest_wait >= 0.5 for sample in load.samples())
 
 
 def test_error_that_ends_the_load_is_raised_by_check_and_stop(regions: Regions, generator: MakeGenerator) -> None:

@@ -18,6 +18,7 @@ def found(
         Sample(
             at=95.0 + number / 4,
             seconds=0.1,
+            longest_wait=0.1,
             kind="read",
             client=0,
             region=EAST,

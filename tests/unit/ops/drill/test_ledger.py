@@ -12,6 +12,7 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.journal import Written
 from healthcare_dr.ops.drill.load.ledger import UNANSWERED_SECONDS, Endpoint, Ledger, Unfinished
 from healthcare_dr.ops.seed.sample_documents import SHA256, sha256
+from patient_api.contract.headers import NOT_YET_HERE
 from unit.ops.drill.fakes import EAST, WEST, Region, until
 
 BUCKETS = {"us-west-2": "documents-west"}
@@ -132,8 +133,9 @@ def test_busy_region_is_asked_as_long_as_it_answers_for_other_writes() -> None:
 
 @pytest.mark.requirement("R4.2")
 @pytest.mark.trap(1)
-def test_update_is_present_when_its_version_is() -> None:
-    made = ledger_of(lambda request, *_: httpx.Response(404 if request.url.path.endswith("v2") else 200))
+@pytest.mark.parametrize("absent", [httpx.Response(404), httpx.Response(503, text=f"... {NOT_YET_HERE}")])
+def test_update_is_present_when_its_version_is(absent: httpx.Response) -> None:
+    made = ledger_of(lambda request, *_: absent if request.url.path.endswith("v2") else httpx.Response(200))
     for number, version in enumerate(("v1", "v2")):
         made.ledger.acknowledge(number=number, kind="update", id="p", region="us-east-1", version=version)
     assert made.ledger.missing("us-west-2", at=2.0, fault_at=2.0).numbers == (1,)

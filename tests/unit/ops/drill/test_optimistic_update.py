@@ -9,9 +9,10 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.journal import Sample
+from healthcare_dr.ops.drill.load.client import APPENDED, PAUSE_SECONDS
 from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Ledger
-from healthcare_dr.ops.drill.load.optimistic_update import MARK, TURNS
+from healthcare_dr.ops.drill.load.optimistic_update import TURNS
 from unit.ops.drill.fakes import EAST, WEST, FakeResolver, Region, samples_of, until
 
 Updates = Callable[..., tuple[Sample, list[str | None]]]
@@ -44,16 +45,17 @@ def east(regions: dict[str, Region]) -> Region:
 
 
 @pytest.mark.requirement("R4.2")
-def test_update_replaces_what_it_read_and_is_in_the_ledger_with_its_version(
+def test_update_appends_to_what_it_read_and_is_in_the_ledger_with_its_version(
     regions: dict[str, Region], updated: Updates
 ) -> None:
     east, other = regions[EAST], {"url": "urn:x", "valueString": "stays"}
-    east.keep("old", {"gender": "other", "extension": [other, {"url": MARK, "valueString": "before"}]})
+    before = {"url": APPENDED, "valueString": "before"}
+    east.keep("old", {"gender": "other", "extension": [other, before]})
     sample, versions = updated()
     assert (sample.kind, sample.status, sample.attempts, sample.region) == ("update", 200, 1, EAST)
     assert versions == [f"0000000000001-0000-{EAST}"]
     assert east.kept["old"][-1]["gender"] == "other"
-    assert east.kept["old"][-1]["extension"] == [other, {"url": MARK, "valueString": "d1-0"}]
+    assert east.kept["old"][-1]["extension"] == [other, before, {"url": APPENDED, "valueString": "0"}]
 
 
 @pytest.mark.trap(1)
@@ -75,6 +77,9 @@ def test_update_is_repeated_until_it_is_acknowledged_once(
     east.faster, east.lost = faster, lost
     sample, versions = updated(retries=retries)
     assert (sample.status, sample.attempts) == (status, attempts)
+    # Pauses between turns are no waiting for a response; the shortest is half of PAUSE_SECONDS.
+    pauses = (attempts - 1) // 2 * PAUSE_SECONDS / 2
+    assert 0 < sample.longest_wait <= sample.seconds - pauses
     assert versions == ([] if acknowledged is None else [f"{acknowledged:013d}-0000-{EAST}"])
     if lost:
         assert len(east.kept["old"]) == 2, "the update was made twice"

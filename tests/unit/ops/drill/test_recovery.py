@@ -14,8 +14,16 @@ WINDOW = 3.0
 
 
 def sample(at: float, ok: bool = True, client: int = 0, **changed: Any) -> Sample:
-    given: dict[str, Any] = {"seconds": 0.1, "kind": "read", "region": EAST, "error": None, "attempts": 1}
-    return Sample(at=at, client=client, **{**given, "status": 200 if ok else 500, **changed})
+    given: dict[str, Any] = {
+        "seconds": 0.1,
+        "longest_wait": 0.1,
+        "kind": "read",
+        "region": EAST,
+        "status": 200 if ok else 500,
+        "error": None,
+        "attempts": 1,
+    }
+    return Sample(at=at, client=client, **{**given, **changed})
 
 
 def samples_of(letters: str) -> list[Sample]:
@@ -57,11 +65,36 @@ def test_recovery_time_runs_from_the_fault() -> None:
     assert found("xxxx.......", fault=2.0).rto_seconds == 2.0
 
 
-def test_success_slower_than_the_timeout_is_no_recovery() -> None:
-    some = [sample(0.0, seconds=5.2), sample(1.0, seconds=5.2, client=1), *(sample(float(at)) for at in range(2, 8))]
+def test_success_after_waiting_longer_than_the_timeout_is_no_recovery() -> None:
+    some = [
+        sample(0.0, longest_wait=5.2),
+        sample(1.0, longest_wait=5.2, client=1),
+        *(sample(float(at)) for at in range(2, 8)),
+    ]
     judged = milestones(some, [], fault=0.0, lost=(), window=WINDOW, patience=5.0)
     assert (judged.first_failure, judged.first_success, judged.steady_success) == (0.0, 2.0, 2.0)
     assert milestones(some, [], fault=0.0, lost=(), window=WINDOW).rto_seconds == 0.0
+
+
+def test_success_of_many_exchanges_is_a_recovery_when_each_response_was_in_time() -> None:
+    some = [sample(float(at), seconds=9.0, longest_wait=3.0) for at in range(8)]
+    judged = milestones(some, [], fault=0.0, lost=(), window=WINDOW, patience=5.0)
+    assert (judged.first_failure, judged.rto_seconds) == (None, 0.0)
+
+
+def test_last_failures_are_described() -> None:
+    some = [
+        sample(0.0, ok=False),
+        sample(11.0, status=None, error="ReadTimeout", kind="write", attempts=3),
+        sample(12.0, seconds=9.0, longest_wait=6.2),
+        sample(13.0),
+        sample(14.0, status=None, error="ResolutionError", region=None),
+    ]
+    assert milestones(some, [], fault=10.0, lost=(), window=WINDOW, patience=5.0).last_failures == (
+        "write at 1.0 s: ReadTimeout from us-east-1, 3 attempts",
+        "read at 2.0 s: response after 6.2 s from us-east-1",
+        "read at 4.0 s: ResolutionError from no region",
+    )
 
 
 def test_requests_due_before_the_fault_do_not_count() -> None:
@@ -115,7 +148,7 @@ def test_error_budget_weighs_each_second_by_its_failures() -> None:
     budget = error_budget(some, fault=1.0, availability_percent=99.95, time_scale=10.0)
     assert budget.budget_seconds == 1296.0
     assert budget.spent_seconds == pytest.approx((0.5 + 1.0) * 10)
-    late = [*some, sample(3.5, seconds=5.2)]
+    late = [*some, sample(3.5, longest_wait=5.2)]
     assert error_budget(late, fault=1.0, availability_percent=99.95).spent_seconds == pytest.approx(1.5)
     assert error_budget(late, fault=1.0, availability_percent=99.95, patience=5.0).spent_seconds == pytest.approx(2.0)
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from healthcare_dr.errors import EmulatorError
+from healthcare_dr.ops.drill.conflict_resolver import ResolvedConflicts
 from healthcare_dr.ops.drill.journal import Missing, Write, Written
 from healthcare_dr.ops.drill.load.ledger import Unfinished
 from healthcare_dr.ops.drill.progress import STALL_SECONDS
@@ -194,6 +195,24 @@ def test_stalled_replication_is_noted() -> None:
     data = Data()
     _, noted = heal(data, data.queue(lambda _: 95.0))
     assert noted == ["replication made no progress: 3 changes still wait"]
+
+
+def test_merges_are_waited_for_before_versions_are_compared() -> None:
+    data, merged = Data(), list[float]()
+
+    class Merges(NoConflicts):
+        def run(self) -> ResolvedConflicts:
+            merged.append(data.now)
+            return super().run()
+
+    def until(now: float) -> float:
+        """Return what is delivered: merges need 90 s."""
+        return now if not merged or now >= merged[0] + 90.0 else merged[0] - 1.0
+
+    resolver: Any = Merges()
+    noted: list[str] = []
+    checks(data, data.queue(until), data.shown).after_healing(resolver, (EAST, WEST), fault_at=99.0, note=noted.append)
+    assert (data.now >= merged[0] + 90.0, noted) == (True, [])
 
 
 class Aws:

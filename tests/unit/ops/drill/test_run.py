@@ -15,7 +15,7 @@ from healthcare_dr.ops.drill.faults import InjectedFault
 from healthcare_dr.ops.drill.journal import Journal, Milestones
 from healthcare_dr.ops.drill.recovery import milestones
 from healthcare_dr.ops.terraform.interrupts import Interrupts
-from unit.ops.drill.fakes import EAST, RATE, WEST, Platform, Queue, drill, experiment
+from unit.ops.drill.fakes import EAST, FIRST, OPERATIONS, RATE, WEST, Platform, Queue, drill, experiment
 from unit.ops.fakes import RecordingProgress
 
 
@@ -53,6 +53,7 @@ def test_recovery_counts_from_the_fault_to_steady_success() -> None:
         "method",
         "healing",
         "looking for missing writes",
+        "checking histories",
     ]
     assert not platform.broken
     assert platform.running == 0
@@ -86,6 +87,41 @@ def test_computing_milestones_takes_little_of_the_time_and_changes_nothing(
     assert journal.healed is not None
     # They are computed once more at the end.
     assert spent[0] <= (journal.healed - reached(journal).fault) / 20 + 2 * takes
+
+
+@pytest.mark.requirement("C3")
+def test_drill_checks_its_history() -> None:
+    journal = run()
+    assert journal.outcome == "passed"
+    assert journal.consistency is not None
+    assert (journal.consistency.operations, journal.consistency.appends, journal.consistency.session_reads) == (3, 1, 1)
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.parametrize(
+    ("place", "changed", "name"),
+    [
+        (2, {"version": FIRST, "values": ()}, "stale read"),
+        (2, {"version": FIRST, "values": ()}, "client misses its own write"),
+        (2, {"values": ()}, "changed version"),
+        (1, {"status": 412, "version": None, "values": ()}, "aborted read (G1a)"),
+        (1, {"value": "b"}, "garbage read"),
+        (1, {"version": f"0000000000003-0000-{EAST}"}, "lost version"),
+    ],
+)
+def test_drill_with_a_changed_history_fails(place: int, changed: dict[str, Any], name: str) -> None:
+    operations = [fields | (changed if index == place else {}) for index, fields in enumerate(OPERATIONS)]
+    journal = run(Platform(operations=operations))
+    assert journal.outcome == "failed"
+    assert journal.reason.startswith("histories: ")
+    assert journal.consistency is not None
+    assert name in {anomaly.name for anomaly in journal.consistency.anomalies}
+
+
+def test_drill_without_a_history_is_inconclusive() -> None:
+    journal = run(Platform(operations=[]))
+    assert journal.outcome == "inconclusive"
+    assert "nothing to check" in journal.reason
 
 
 @pytest.mark.trap(27)
@@ -308,7 +344,7 @@ def test_failure_on_a_late_machine_is_inconclusive() -> None:
     assert slow.outcome == "inconclusive"
     assert slow.reason.startswith("the machine was too slow for the measurement: the AWS services took long to answer")
     assert "(up to 1.5 s, limit 0.25)" in slow.reason
-    assert {promise.kept for promise in slow.promises} == {None}
+    assert {promise.kept for promise in slow.promises if not promise.name.startswith("histories")} == {None}
     assert slow.instrument_health is not None
     assert not slow.instrument_health.sufficient
     assert slow.readings

@@ -1,15 +1,19 @@
 """The promises of a drill, its outcome and reason."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from healthcare_dr.ops.drill.consistency import LOST_VERSION
 from healthcare_dr.ops.drill.journal import (
+    Anomaly,
+    Check,
     Condition,
     Conflicts,
+    Consistency,
     ErrorBudget,
     InstrumentHealth,
     Milestones,
@@ -55,6 +59,24 @@ def budget(spent: float) -> ErrorBudget:
     return ErrorBudget(availability_percent=99.99, budget_seconds=259.2, spent_seconds=spent)
 
 
+def consistency(**changed: Any) -> Consistency:
+    given: dict[str, Any] = {
+        "operations": 500,
+        "indeterminate": 3,
+        "records": 20,
+        "appends": 60,
+        "session_reads": 200,
+        "found": {"register": 0, "append": 0, "session": 0},
+        "anomalies": (),
+    }
+    return Consistency(**{**given, **changed})
+
+
+def anomalous(check: Check, name: str) -> Consistency:
+    anomaly = Anomaly(check=check, name=name, record="p1", region=None, explanation="x", operations=())
+    return consistency(found=consistency().found | {check: 7}, anomalies=(anomaly, anomaly))
+
+
 def verdict(seen: Milestones, **changed: Any) -> Verdict:
     given: dict[str, Any] = {
         "expect": "failover",
@@ -62,6 +84,9 @@ def verdict(seen: Milestones, **changed: Any) -> Verdict:
         "healed": 500.0,
         "at_recovery": [lacking()],
         "healing": data(lacking(), lacking()),
+        "consistency": consistency(),
+        "reads": True,
+        "updates": True,
         "requests": counted(failed=30),
         "budget": budget(20.0),
         "after": [HELD],
@@ -107,6 +132,70 @@ def test_recovery_time_has_a_limit_and_an_aim(steady: float | None, scale: float
     judged = verdict(milestones(steady), time_scale=scale)
     assert broken(judged) == (set() if binding else {"recovery time"})
     assert kept(judged, "recovery time, aim") is aim
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.parametrize("sufficient", [True, False])
+@pytest.mark.parametrize(
+    ("check", "promise", "name"),
+    [
+        ("register", "histories: registers", "stale read"),
+        ("append", "histories: appends", "lost update"),
+        ("session", "histories: sessions", "client misses its own write"),
+    ],
+)
+def test_anomaly_fails_a_drill_on_a_slow_machine_too(check: Check, promise: str, name: str, sufficient: bool) -> None:
+    judged = verdict(milestones(), consistency=anomalous(check, name), health=health(sufficient=sufficient))
+    assert judged.outcome == "failed"
+    assert judged.reason.startswith(f"{promise}: 7 anomalies ({name}) in ")
+    assert [each.name for each in judged.promises if each.binding and each.kept is False] == [promise]
+    assert kept(judged, "recovery time") is (True if sufficient else None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "unknown", "measured"),
+    [
+        ({"operations": 0, "records": 0}, "histories: registers", "nothing to check: no record was read or updated"),
+        ({"appends": 0}, "histories: appends", "nothing to check: no append was acknowledged"),
+        ({"session_reads": 0}, "histories: sessions", "nothing to check: no read with Minimum-Version succeeded"),
+        (
+            {"unanswered": ("p1", "p2")},
+            "histories: appends",
+            "no anomalies in 60 acknowledged appends, 2 records unanswered: region busy",
+        ),
+    ],
+)
+def test_drill_without_a_history_to_check_does_not_pass(changed: dict[str, Any], unknown: str, measured: str) -> None:
+    judged = verdict(milestones(), consistency=consistency(**changed))
+    assert judged.outcome == "inconclusive"
+    assert [(each.name, each.measured) for each in judged.promises if each.kept is None] == [(unknown, measured)]
+
+
+def test_drill_without_updates_or_reads_can_pass_without_a_history() -> None:
+    none = consistency(operations=0, records=0, appends=0, session_reads=0)
+    for nothing, changed, unknown in (
+        (consistency(appends=0), {"updates": False}, {"histories: appends"}),
+        (none, {"reads": False, "updates": False}, {"histories: " + of for of in ("registers", "appends", "sessions")}),
+    ):
+        judged = verdict(milestones(), consistency=nothing, **changed)
+        assert judged.outcome == "passed"
+        assert {each.name for each in judged.promises if each.kept is None} == unknown
+        assert {each.name for each in judged.promises if not each.binding} >= unknown
+        assert verdict(milestones(), consistency=nothing).outcome == "inconclusive"
+    for check in get_args(Check):
+        judged = verdict(milestones(), consistency=anomalous(check, "x"), reads=False, updates=False)
+        assert judged.outcome == "failed"
+
+
+@pytest.mark.requirement("C3")
+def test_version_that_seems_lost_on_a_slow_machine_may_be_late() -> None:
+    lost = anomalous("append", LOST_VERSION)
+    assert verdict(milestones(), consistency=lost).outcome == "failed"
+    judged = verdict(milestones(), consistency=lost, health=health(sufficient=False))
+    assert (judged.outcome, kept(judged, "histories: appends")) == ("inconclusive", None)
+    update = replace(lost.anomalies[0], name="lost update")
+    both = replace(lost, anomalies=(*lost.anomalies, update))
+    assert verdict(milestones(), consistency=both, health=health(sufficient=False)).outcome == "failed"
 
 
 def test_service_that_comes_back_with_the_region_is_no_failover() -> None:
@@ -220,7 +309,9 @@ def test_missing_write_on_a_healthy_machine_is_a_failure() -> None:
 def test_late_machine_makes_a_drill_inconclusive_and_no_promise_is_shown_as_broken() -> None:
     judged = verdict(milestones(None), healing=data(lacking(), lacking(7)), health=health(sufficient=False))
     assert judged.outcome == "inconclusive"
-    assert {promise.kept for promise in judged.promises} == {None}
+    timed = [promise for promise in judged.promises if not promise.name.startswith("histories")]
+    assert {promise.kept for promise in timed} == {None}
+    assert all(promise.kept for promise in judged.promises if promise not in timed)
     assert judged.reason.startswith(
         "the machine was too slow for the measurement: the AWS services took long in 9 of 90 readings; close other"
     )
@@ -250,7 +341,8 @@ def test_unanswered_data_is_inconclusive_on_any_machine(changed: dict[str, Any],
     judged = verdict(milestones(), **changed, health=health(sufficient=sufficient))
     assert judged.outcome == "inconclusive"
     assert broken(judged) == set()
-    assert [promise.kept for promise in judged.promises].count(None) == (1 if sufficient else len(judged.promises))
+    timed = [promise.kept for promise in judged.promises if not promise.name.startswith("histories")]
+    assert timed.count(None) == (1 if sufficient else len(timed))
 
 
 def test_broken_promise_on_a_healthy_machine_outweighs_an_unknown_one() -> None:

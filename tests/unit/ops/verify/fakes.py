@@ -70,6 +70,12 @@ class Aws:
     def client(self, service: str, region: str) -> Any:
         return _Client(self, service, region)
 
+    def operations_endpoints(self) -> tuple[str, ...]:
+        return ()
+
+    def operations_webhooks(self) -> tuple[str, ...]:
+        return ()
+
     def answer(self, service: str, region: str, operation: str, request: dict[str, Any]) -> Any:
         self.requests.append((service, region, operation, request))
         found = self.answers.get((service, region, operation), self.answers.get((service, operation)))

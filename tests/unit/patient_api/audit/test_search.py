@@ -2,7 +2,9 @@
 
 from dataclasses import astuple, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from patient_api.contract.audit import Action, AuditEvent, Outcome, event_of
 from patient_api.contract.keys import instant
 from patient_api.errors import Malformed, StorageFault, TooCostly
+from unit.patient_api.fakes import api
+from unit.patient_api.fakes.api import accessed, claims, id_of
 from unit.patient_api.fakes.aws import AUDIT, client_error
 from unit.patient_api.fakes.search import TENANT, SearchRegion, ids, next_query
 
@@ -38,9 +42,10 @@ def add(region: SearchRegion, id: str, *, ago: float = 1, tenant: str = TENANT, 
     return event
 
 
-def test_item_and_event_convert_without_loss(region: SearchRegion) -> None:
+@pytest.mark.parametrize("record", ["Patient/ada", "Patient", "DocumentReference/letter", "Region/us-east-1"])
+def test_item_and_event_convert_without_loss(region: SearchRegion, record: str) -> None:
     optional: dict[str, Any] = {field.name: f"a {field.name}" for field in fields(AuditEvent) if field.default is None}
-    event = add(region, "e-1", **optional)
+    event = add(region, "e-1", record=record, **optional)
     assert None not in astuple(event)
     (item,) = region.dynamodb.tables[AUDIT].values()
     assert event_of(item) == event
@@ -139,7 +144,7 @@ def test_range_without_patient_is_limited(region: SearchRegion, query: str) -> N
     with pytest.raises(TooCostly, match="31 days"):
         region.audited(query)
     (item,) = region.audit()
-    assert (item["outcome"], item["record"]) == ("refused", f"{TENANT}#AuditEvent")
+    assert (item["outcome"], item["target"]) == ("refused", "AuditEvent")
     region.audited(f"{query}&patient=ada")
 
 
@@ -152,14 +157,20 @@ def test_range_of_a_search_stays_fixed_over_its_pages(region: SearchRegion) -> N
     assert ids(next(pages)) == ["e-2"]
 
 
+def test_entry_has_no_url_because_a_single_event_cannot_be_read(region: SearchRegion) -> None:
+    event = add(region, str(uuid4()))
+    (bundle,) = region.pages("patient=Patient/ada", audit=True)
+    assert [entry["fullUrl"] for entry in bundle["entry"]] == [f"urn:uuid:{event.id}"]
+
+
 def test_search_is_audited_with_its_patients(region: SearchRegion) -> None:
     region.audited("")
     region.audited("patient=ada,bea")
-    events = sorted((item["record"], item["action"], item["interaction"]) for item in region.audit())
-    assert events == [
-        (f"{TENANT}#AuditEvent", "E", "search-type"),
-        (f"{TENANT}#Patient/ada", "E", "search-type"),
-        (f"{TENANT}#Patient/bea", "E", "search-type"),
+    events = [(accessed(item), item["action"], item["interaction"]) for item in region.audit()]
+    assert sorted(events) == [
+        ("AuditEvent", "E", "search-type"),
+        ("Patient/ada", "E", "search-type"),
+        ("Patient/bea", "E", "search-type"),
     ]
 
 
@@ -199,7 +210,33 @@ def test_unreadable_event_raises_storage_fault(region: SearchRegion) -> None:
         region.audited("patient=ada")
 
 
-def test_events_up_to_a_minute_ahead_are_found(region: SearchRegion) -> None:
+def test_only_events_about_a_patient_are_in_the_index(region: SearchRegion) -> None:
+    for record in ("Patient/ada", "Patient", "AuditEvent", "DocumentReference/letter"):
+        add(region, f"of {record}", record=record)
+    assert [item["event"] for item in region.audit() if "record" in item] == ["of Patient/ada"]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-30), timedelta(minutes=2), timedelta(days=400)])
+def test_event_of_a_request_is_found_at_once_whatever_the_clock_of_its_function(
+    region: SearchRegion, ahead: timedelta
+) -> None:
+    made = region.create()
+    sent = partial(api.event, authorizer=claims(TENANT), at_ms=region.now_ms + 1000)
+    region.now_ms += ahead // timedelta(milliseconds=1)
+    assert region.api(sent("GET", made.location), None)["statusCode"] == 200
+    region.now_ms -= ahead // timedelta(milliseconds=1) - 2000
+    for query in (f"patient={id_of(made.location)}", "", "date=ge2027-01-15"):
+        found = region.audited(f"{query}&_count=10")["entry"]
+        assert [entry["resource"]["subtype"][0]["code"] for entry in found][-2:] == ["read", "create"]
+
+
+def test_event_of_the_platform_is_found_by_its_patient_whatever_its_time(region: SearchRegion) -> None:
+    add(region, "e-1")
+    add(region, "e-2", ago=-400 * 24 * HOUR)
+    assert ids(region.audited("patient=ada")) == ["e-2", "e-1"]
+
+
+def test_events_up_to_a_minute_ahead_are_found_without_a_patient(region: SearchRegion) -> None:
     ahead = replace(add(region, "e-1"), id="e-2", at=datetime.fromtimestamp(region.now_ms / 1000 + 30, UTC))
     region.trail.put(ahead)
     assert ids(region.audited("")) == ["e-2", "e-1"]

@@ -1,5 +1,6 @@
 """Presigned URLs on the embedded AWS: S3 accepts only what was signed."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,32 +11,46 @@ import botocore.auth
 import httpx
 import pytest
 
-from patient_api.bootstrap import DocumentStorage
+from patient_api.bootstrap import DocumentStorage, Services
 from patient_api.clock import Stamp
 from patient_api.contract.keys import DOCUMENT
-from patient_api.documents.multipart import PART_SIZE, Multipart, parts_of
-from patient_api.documents.reference import Document, Resource, announced_in
-from patient_api.documents.uploads import Uploads
-from patient_api.store.model import Method, RecordKey, version_of
+from patient_api.documents.lifecycle import Document
+from patient_api.documents.reference import Resource
+from patient_api.documents.storage import PART_SIZE, DocumentBucket
+from patient_api.documents.upload import Addresses, Multipart, parts_of
+from patient_api.logging import StructuredLog
+from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 from unit.patient_api.documents.aws import Embedded
-from unit.patient_api.fakes.documents import EAST, TENANT, WEST, document
+from unit.patient_api.fakes.aws import RECORDS
+from unit.patient_api.fakes.documents import EAST, TENANT, WEST, document, request
 from unit.patient_api.fakes.s3 import sha256
 
 CONTENT = b"%PDF-1.7 a letter"
 
 
 class Announced:
-    """A document that was created in us-east-1, and its upload URLs."""
+    """A document that was created in us-east-1, and its upload URLs. `here` and `peer` are both regions' buckets."""
 
     def __init__(self, embedded: Embedded, content: bytes = CONTENT) -> None:
-        self.documents = DocumentStorage(environment=embedded.environment(), clients=embedded.functions_clients())
+        environment, clients = embedded.environment(), embedded.functions_clients()
+        services = Services(environment=environment, clients=clients, log=StructuredLog(service="test", region=EAST))
+        storage = DocumentStorage(
+            environment=environment,
+            clients=clients,
+            dynamodb=clients.dynamodb(),
+            records=services.records,
+            now=lambda: datetime.now(UTC),
+        )
+        self.here: DocumentBucket = storage.here
+        self.peer: DocumentBucket = storage.peer
+        self.read = services.documents.read
+        self.key = RecordKey(TENANT, DOCUMENT, str(uuid4()))
         stamp = Stamp(1_800_000_000_000, 0, EAST)
-        key = RecordKey(TENANT, DOCUMENT, str(uuid4()))
-        self.document = Document.of(version_of(document(content), key=key, stamp=stamp, method=Method.POST))
-        self.key = key
-        environment = embedded.environment()
-        self.uploads = Uploads(
-            client=embedded.functions_clients().documents,
+        self.version = version_of(document(content), key=self.key, stamp=stamp, method=Method.POST)
+        self.document = Document.of(self.key, [self.version])
+        self.multipart = Multipart(client=clients.documents, bucket=environment.documents_bucket)
+        self.addresses = Addresses(
+            client=clients.documents,
             bucket=environment.documents_bucket,
             key_arn=environment.key_arn,
             now=lambda: datetime.now(UTC),
@@ -43,7 +58,12 @@ class Announced:
 
     def whole(self) -> tuple[str, dict[str, str]]:
         """Return the URL, and the headers to send."""
-        return offered(self.uploads.whole(self.document.name, announced_in(self.document.resource)))
+        return offered(self.addresses.whole(self.document.name, self.document.declared))
+
+    def store(self, embedded: Embedded) -> None:
+        """Write the record."""
+        for item in (version_item(self.version), head_item(self.version, EAST)):
+            embedded.client("dynamodb").put_item(TableName=RECORDS, Item=item)
 
 
 def offered(extension: Resource) -> tuple[str, dict[str, str]]:
@@ -63,7 +83,7 @@ def test_declared_content_is_accepted(embedded: Embedded, http: httpx.Client) ->
     held = embedded.client("s3").head_object(Bucket=f"documents-{EAST}", Key=announced.document.name)
     assert held["ContentType"] == "application/pdf"
     assert held["SSEKMSKeyId"] == embedded.keys[EAST]
-    found = announced.documents.here.head(announced.document.name)
+    found = announced.here.head(announced.document.name)
     assert found is not None
     assert (found.size, found.sha256) == (len(CONTENT), sha256(CONTENT))
     assert found.version
@@ -103,7 +123,7 @@ def test_other_content_or_headers_are_rejected(
     address, headers = announced.whole()
     sent = {name: value for name, value in (headers | changes).items() if value is not None}
     assert put(http, address, sent, content) == status
-    assert announced.documents.here.head(announced.document.name) is None
+    assert announced.here.head(announced.document.name) is None
 
 
 def test_url_is_valid_for_one_document(embedded: Embedded, http: httpx.Client) -> None:
@@ -134,24 +154,22 @@ def test_url_expires_after_fifteen_minutes(
 def test_part_is_accepted_in_its_length_only(embedded: Embedded, http: httpx.Client) -> None:
     content = bytes(PART_SIZE + 3)
     announced = Announced(embedded, content)
-    name, whole = announced.document.name, announced.document.announced
-    offers = announced.documents.offers()
-    upload = offers.begin(announced.key, whole)
-    assert upload
-    extension: Any = announced.uploads.parts(name, whole, upload)["extension"]
+    name, whole = announced.document.name, announced.document.declared
+    upload = announced.multipart.begin(name, whole, announced.addresses.encryption)
+    extension: Any = announced.addresses.parts(name, whole, upload)["extension"]
     addresses = [entry["extension"][1]["valueUrl"] for entry in extension if entry["url"] == "part"]
     first, last = parts_of(len(content))
     assert http.put(addresses[1], content=b"1234").status_code == 403
     assert http.put(addresses[0], content=content[: first.size]).status_code == 200
-    multipart = Multipart(client=embedded.functions_clients().documents, bucket=f"documents-{EAST}")
-    assert multipart.progress(announced.document, upload).missing == [2]
+    assert announced.multipart.progress(announced.document, upload).missing == [2]
     assert http.put(addresses[1], content=content[-last.size :]).status_code == 200
-    progress = multipart.progress(announced.document, upload)
+    progress = announced.multipart.progress(announced.document, upload)
     assert progress.missing == []
-    multipart.complete(announced.document, upload, progress.parts)
-    held = announced.documents.here.head(name)
+    announced.multipart.complete(announced.document, upload, progress.parts)
+    held = announced.here.head(name)
     assert held is not None
-    assert announced.documents.here.matches(name, held, whole)
+    assert held.matches(whole) is None
+    assert announced.here.sha256(name, held) == whole.sha256
     stored = embedded.client("s3").head_object(Bucket=f"documents-{EAST}", Key=name)
     assert (stored["ContentType"], stored["SSEKMSKeyId"]) == ("application/pdf", embedded.keys[EAST])
 
@@ -159,9 +177,9 @@ def test_part_is_accepted_in_its_length_only(embedded: Embedded, http: httpx.Cli
 def test_download_returns_the_signed_version(embedded: Embedded, http: httpx.Client) -> None:
     announced = Announced(embedded)
     put(http, *announced.whole())
-    found = announced.documents.here.head(announced.document.name)
+    found = announced.here.head(announced.document.name)
     assert found is not None
-    address = announced.documents.here.download(announced.document.name, found.version)
+    address = announced.here.download(announced.document.name, found.version)
     embedded.client("s3").put_object(Bucket=f"documents-{EAST}", Key=announced.document.name, Body=b"later")
     response = http.get(address)
     assert (response.status_code, response.content) == (200, CONTENT)
@@ -175,8 +193,9 @@ def test_documents_of_the_other_region_are_read_with_its_role(embedded: Embedded
     embedded.client("s3", WEST).put_object(
         Bucket=f"documents-{WEST}", Key=announced.document.name, Body=CONTENT, ChecksumSHA256=sha256(CONTENT)
     )
-    address = announced.documents.downloads().address(announced.document)
-    assert address
+    announced.store(embedded)
+    resource = json.loads(str(announced.read(request(), announced.key.id).resource))
+    address = resource["content"][0]["attachment"]["url"]
     assert f"%2F{WEST}%2Fs3" in address
     assert "X-Amz-Security-Token" in address
     assert http.get(address).content == CONTENT

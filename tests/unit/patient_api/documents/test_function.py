@@ -4,7 +4,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote_plus
@@ -13,12 +13,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from patient_api.bootstrap import DocumentStorage
 from patient_api.clock import Stamp
 from patient_api.contract.keys import DOCUMENT
-from patient_api.documents import peer
-from patient_api.documents.pending import opened
+from patient_api.documents import confirmation
+from patient_api.documents.lifecycle import Replica, State
 from patient_api.documents.reference import object_key
+from patient_api.documents.repository import replica_item
 from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 from unit.patient_api.documents.aws import Embedded
 from unit.patient_api.documents.test_addresses import CONTENT, Announced
@@ -50,10 +50,9 @@ def announce(embedded: Embedded) -> RecordKey:
     stamp = Stamp(1_700_000_000_000, 0, EAST)
     version = version_of(document(CONTENT), key=key, stamp=stamp, method=Method.POST)
     dynamodb = embedded.client("dynamodb")
-    for item in (version_item(version), head_item(version, EAST)):
+    replica = Replica(region=EAST, state=State.ANNOUNCED, at=stamp.time, since=datetime.now(UTC), offered=True)
+    for item in (version_item(version), head_item(version, EAST), replica_item(key, replica)):
         dynamodb.put_item(TableName=RECORDS, Item=item)
-    documents = DocumentStorage(environment=embedded.environment(), clients=embedded.functions_clients())
-    documents.pending().put(opened(key, at=stamp, region=EAST, upload=None))
     return key
 
 
@@ -77,7 +76,7 @@ def test_upload_is_copied_and_confirmed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(peer, "REPLICATION", timedelta(0))
+    monkeypatch.setattr(confirmation, "REPLICATION", timedelta(0))
     key = announce(embedded)
     embedded.client("s3").put_object(
         Bucket=f"documents-{EAST}", Key=object_key(key), Body=CONTENT, ChecksumAlgorithm="SHA256"
@@ -103,8 +102,9 @@ def test_upload_is_copied_and_confirmed(
 
 
 def test_sweep_confirms_documents_without_an_event(
-    embedded: Embedded, function: ModuleType, capsys: pytest.CaptureFixture[str]
+    embedded: Embedded, function: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(confirmation, "REPLICATION", timedelta(0))
     key = announce(embedded)
     for region in (EAST, WEST):
         # S3 has no hash of the whole object, so both objects are read.
@@ -117,34 +117,29 @@ def test_sweep_confirms_documents_without_an_event(
 
 
 def test_other_content_is_quarantined(embedded: Embedded, function: ModuleType) -> None:
+    """The object of the other region is not a replica of it, and is left to that region."""
     key = announce(embedded)
     for region in (EAST, WEST):
         embedded.client("s3", region).put_object(Bucket=f"documents-{region}", Key=object_key(key), Body=b"other")
     function.handler({"Records": list(events_of(object_key(key)))}, Context())
     assert resource(embedded, key)["status"] == "entered-in-error"
-    for region in (EAST, WEST):
-        tags = embedded.client("s3", region).get_object_tagging(Bucket=f"documents-{region}", Key=object_key(key))
-        assert tags["TagSet"] == [{"Key": "quarantine", "Value": "true"}]
+    for region, tags in ((EAST, [{"Key": "quarantine", "Value": "true"}]), (WEST, [])):
+        answer = embedded.client("s3", region).get_object_tagging(Bucket=f"documents-{region}", Key=object_key(key))
+        assert answer["TagSet"] == tags
 
 
 def test_copy_in_parts_is_complete(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    from patient_api.documents import copies
+    from patient_api.documents import storage
 
     content = bytes(range(256)) * 4096 * 11
-    monkeypatch.setattr(copies, "PART_SIZE", 5 * 1024 * 1024)
+    monkeypatch.setattr(storage, "PART_SIZE", 5 * 1024 * 1024)
     announced = Announced(embedded, content)
     name = announced.document.name
     embedded.client("s3").put_object(Bucket=f"documents-{EAST}", Key=name, Body=content)
-    held = announced.documents.here.head(name)
+    held = announced.here.head(name)
     assert held is not None
-    target = copies.Copies(
-        client=lambda: embedded.functions_clients().documents_of(
-            region=WEST, role=embedded.environment().peer_role_arn
-        ),
-        bucket=f"documents-{WEST}",
-    )
-    version = target.copy(announced.document, announced.documents.here, held, replacing=False)
-    arrived = announced.documents.there.head(name)
+    version = announced.peer.copy(announced.document, announced.here, held, replacing=False)
+    arrived = announced.peer.head(name)
     assert arrived is not None
     assert (arrived.version, arrived.size) == (version, len(content))
-    assert announced.documents.there.matches(name, arrived, announced.document.announced)
+    assert announced.peer.sha256(name, arrived) == announced.document.declared.sha256

@@ -12,6 +12,7 @@ from patient_api.errors import (
     NotYetHere,
     Stale,
     StorageFault,
+    Unprocessable,
 )
 from unit.patient_api.fakes.aws import AUDIT
 from unit.patient_api.fakes.documents import (
@@ -87,6 +88,31 @@ def test_document_in_error_has_no_url(world: World, api: Api) -> None:
     assert "url" not in resource["content"][0]["attachment"]
 
 
+def test_read_of_a_document_in_error_finds_bytes_that_have_arrived_since(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    world.time.sleep(25 * 3600)
+    world.sweep()
+    assert api.read(key)["docStatus"] == "entered-in-error"
+    assert world.listed() == {}
+    world.place(key)
+    assert "url" not in api.read(key)["content"][0]["attachment"]
+    world.time.sleep(60)
+    world.sweep()
+    assert api.read(key)["docStatus"] == "final"
+
+
+def test_read_of_a_quarantined_document_does_not_list_it_again(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    world.s3[EAST].place(object_key(key), b"other")
+    world.report(key)
+    assert api.read(key)["docStatus"] == "entered-in-error"
+    world.s3[EAST].objects[object_key(key)][0].tags.clear()
+    assert api.read(key)["docStatus"] == "entered-in-error"
+    world.s3[EAST].down = True
+    assert api.read(key)["docStatus"] == "entered-in-error"
+    assert world.listed() == {}
+
+
 def test_read_that_cannot_be_audited_returns_no_url(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     world.s3[EAST].place(object_key(key), CONTENT)
@@ -102,6 +128,21 @@ def test_read_below_minimum_version_raises_not_yet_here(world: World, api: Api) 
     later = replace(world.clock(EAST).next(), region=WEST)
     with pytest.raises(NotYetHere):
         api.read(key, minimum_version=f'W/"{later}"')
+
+
+def test_document_on_its_way_raises_not_yet_here(world: World, api: Api) -> None:
+    later = f'W/"{replace(world.clock(EAST).next(), region=WEST)}"'
+    key, resource = api.create(announcement(CONTENT))
+    unknown = replace(key, id="00000000-0000-4000-8000-000000000000")
+    for document in (key, unknown):
+        with pytest.raises(NotYetHere):
+            api.read(document, if_match=later)
+        with pytest.raises(NotYetHere):
+            api.complete(document, minimum_version=later)
+    with pytest.raises(NotFound):
+        api.complete(unknown)
+    with pytest.raises(Unprocessable, match="in parts"):
+        api.complete(key, minimum_version=f'W/"{resource["meta"]["versionId"]}"')
 
 
 def test_read_with_stale_if_match_is_refused(world: World, api: Api) -> None:

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 from patient_api.aws import Clients
 from patient_api.bootstrap import Services
+from patient_api.clock import Stamp
+from patient_api.contract.keys import PATIENT
 from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
 from patient_api.region.health import Health, Probe, publish
-from patient_api.store.model import head_sk
+from patient_api.store.model import Method, RecordKey, head_sk, version_item, version_of
 from unit.patient_api.fakes.aws import (
     AUDIT,
     ENVIRONMENT,
@@ -32,20 +34,32 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 class Platform:
-    """The API of one region."""
+    """The API of one region. `buckets` are those of documents, by region. `ahead_ms` is the error of its clock.
 
-    def __init__(self, *, probes: tuple[Probe, ...] | None = None) -> None:
-        self.dynamodb = FakeDynamoDB()
+    With `measured`, it has received a response of DynamoDB before.
+    """
+
+    def __init__(
+        self,
+        *,
+        probes: tuple[Probe, ...] | None = None,
+        dynamodb: FakeDynamoDB | None = None,
+        buckets: Mapping[str, object] | None = None,
+        measured: bool = True,
+    ) -> None:
+        self.dynamodb = dynamodb or FakeDynamoDB()
         self.now_ms = START_MS
+        self.ahead_ms = 0
+        self.dynamodb.time = lambda: self.now_ms / 1000
         self.monotonic = 0.0
         self.pauses: list[float] = []
         self.log = FakeLog()
         structured_log = StructuredLog(service="patient-api", region=REGION, level="DEBUG", stream=self.log)
         self.services = Services(
             environment=ENVIRONMENT,
-            clients=cast("Clients", FakeClients(self.dynamodb)),
+            clients=cast("Clients", FakeClients(self.dynamodb, buckets)),
             log=structured_log,
-            now=lambda: self.now_ms / 1000,
+            now=lambda: (self.now_ms + self.ahead_ms) / 1000,
             monotonic=lambda: self.monotonic,
             pause=self.pauses.append,
         )
@@ -54,10 +68,13 @@ class Platform:
                 probes=probes, pool=ThreadPoolExecutor(8), publish=partial(publish, log=structured_log)
             )
         self.api = dispatcher(self.services)
+        if measured:
+            self.services.clock.check()
+            self.dynamodb.calls.clear()
 
     def call(self, method: str, path: str, body: object = None, **parts: Any) -> "Reply":
         """Return the response to a request; `parts` as for `event`."""
-        return Reply(self.api(event(method, path, body, **parts), None))
+        return Reply(self.api(event(method, path, body, **{"at_ms": self.now_ms, **parts}), None))
 
     def create(self, body: object = None, **parts: Any) -> "Reply":
         """Create a patient."""
@@ -87,14 +104,11 @@ class Platform:
 
     def arrive(self, path: str, stamp: str, replaces: str | None, **elements: Any) -> None:
         """Add a version that the other region wrote. This region's head does not follow yet."""
-        item: dict[str, Any] = {
-            "pk": {"S": f"north-clinic#Patient#{id_of(path)}"},
-            "sk": {"S": f"v#{stamp}"},
-            "version": {"S": stamp},
-            "method": {"S": "PUT"},
-            "resource": {"S": json.dumps(patient(id=id_of(path), meta={"versionId": stamp}, **elements))},
-        }
-        self.add(item | ({"replaces": {"S": replaces}} if replaces else {}))
+        key = RecordKey("north-clinic", PATIENT, id_of(path))
+        own, replaced = (Stamp.parse(text) if text else None for text in (stamp, replaces))
+        assert own is not None
+        version = version_of(patient(**elements), key=key, stamp=own, method=Method.PUT, replaces=replaced)
+        self.add(version_item(version))
 
     def add(self, item: Item) -> None:
         """Add an item to the records table."""
@@ -188,6 +202,11 @@ def head_key(path: str, region: str = REGION) -> tuple[str, str]:
     return f"north-clinic#Patient#{id_of(path)}", head_sk(region)
 
 
+def accessed(item: Mapping[str, str]) -> str:
+    """Return what an audit item's event is about: `Patient/<id>`, or the type alone."""
+    return item["record"].partition("#")[2] if "record" in item else item["target"]
+
+
 def claims(tenant: str = "north-clinic", scope: str = "system/*.cruds", sub: str = "app-1") -> dict[str, Any]:
     """Return what API Gateway's JWT authorizer passes on."""
     return {"jwt": {"claims": {"sub": sub, "tenant": tenant, "scope": scope}, "scopes": None}}
@@ -203,12 +222,18 @@ def event(
     encoded: bool = False,
     query: str = "",
     host: str = HOST,
+    stage: str = "$default",
+    at_ms: int = START_MS,
 ) -> dict[str, Any]:
-    """Return an event of payload format 2.0. A body that is no text is sent as JSON."""
+    """Return an event of payload format 2.0; `path` includes the stage. A body that is no text is sent as JSON.
+
+    `at_ms` is the time of the gateway.
+    """
     context: dict[str, Any] = {
         "http": {"method": method, "path": path, "sourceIp": "203.0.113.9", "protocol": "HTTP/1.1", "userAgent": "t"},
         "requestId": "request-1",
-        "stage": "$default",
+        "stage": stage,
+        "timeEpoch": at_ms,
         "domainName": host,
         "authorizer": claims() if authorizer is None else authorizer,
     }

@@ -10,6 +10,8 @@ import operator
 import re
 import threading
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -35,6 +37,7 @@ ENVIRONMENT = Environment(
     peer_role_arn="arn:aws:iam::123456789012:role/documents-peer-west",
     index_key="alias/index-test",
     log_level="DEBUG",
+    clock_bound=5,
 )
 
 Key = tuple[str, str]
@@ -44,6 +47,7 @@ LARGEST_ITEM = 400 * 1024
 LARGEST_RESPONSE = 1024 * 1024
 LARGEST_REQUEST = 100  # keys or actions
 _PLACEHOLDERS = {"ExpressionAttributeNames", "ExpressionAttributeValues"}
+_TYPES = frozenset({"S", "N", "BOOL", "L", "M"})
 # Other attributes may be reserved words, now or later, so they need an alias.
 _PLAIN = frozenset({"pk", "sk", "update_shard", "updated"})
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -58,17 +62,19 @@ _TERM = re.compile(
     r"(?P<compared>#?\w+) (?P<sign>=|<=?|>=?) (?P<value>:\w+)"
 )
 _KEY_CONDITION = re.compile(
-    r"(?P<hash>#?\w+) = :\w+"
+    r"(?P<hash>#?\w+) = (?P<value>:\w+)"
     r"( AND (begins_with\((?P<a>#?\w+), :\w+\)|(?P<b>#?\w+) BETWEEN :\w+ AND :\w+|(?P<c>#?\w+) (=|<|<=|>|>=) :\w+))?"
 )
 REQUEST_FIELDS = {
-    "get_item": {"TableName", "Key", "ConsistentRead"},
+    "get_item": {"TableName", "Key", "ConsistentRead", "ProjectionExpression"},
     "batch_get_item": {"RequestItems"},
     "query": {
         "TableName", "IndexName", "KeyConditionExpression", "ProjectionExpression", "ConsistentRead", "Limit",
         "ScanIndexForward", "ExclusiveStartKey", *_PLACEHOLDERS,
     },
-    "put_item": {"TableName", "Item", "ConditionExpression", *_PLACEHOLDERS},
+    "put_item": {
+        "TableName", "Item", "ConditionExpression", "ReturnValuesOnConditionCheckFailure", *_PLACEHOLDERS,
+    },
     "transact_write_items": {"TransactItems", "ClientRequestToken"},
 }  # fmt: skip
 
@@ -105,6 +111,10 @@ class Names:
         """Return the attribute of a token."""
         return token if token in _PLAIN else str(self._placeholder(token))
 
+    def attributes(self, request: Mapping[str, Any]) -> list[str]:
+        """Return the attributes that a request projects, none without a projection."""
+        return [self.attribute(token.strip()) for token in request.get("ProjectionExpression", "").split(",") if token]
+
     def value(self, token: str) -> Any:
         """Return the value that a token stands for."""
         return self._placeholder(token)
@@ -127,17 +137,27 @@ class Names:
 
 def compile_condition(text: str, names: Names) -> Test:
     """Return a predicate of items for a condition: alternatives of conjunctions, without parentheses."""
-    alternatives = [
-        [_compile_term(term, names) for term in re.split(" AND (?!:)", conjunction)]
-        for conjunction in text.split(" OR ")
-    ]
+    alternatives = [[_compile_term(term, names) for term in conjunction] for conjunction in _terms(text)]
+    if len(alternatives) == 1:
+        (tests,) = alternatives
+        return tests[0] if len(tests) == 1 else lambda item: all(test(item) for test in tests)
     return lambda item: any(all(test(item) for test in tests) for tests in alternatives)
 
 
-def _compile_term(term: str, names: Names) -> Test:
+@lru_cache
+def _terms(text: str) -> list[list[re.Match[str]]]:
+    """Return the terms of a condition, by alternatives."""
+    return [[_matched(term) for term in re.split(" AND (?!:)", conjunction)] for conjunction in text.split(" OR ")]
+
+
+def _matched(term: str) -> re.Match[str]:
     match = _TERM.fullmatch(term)
     if not match:
         raise InvalidRequestError(f"syntax error: {term!r}")
+    return match
+
+
+def _compile_term(match: re.Match[str], names: Names) -> Test:
     name = names.attribute(next(filter(None, match.group("tested", "begun", "ranged", "compared"))))
     if match["tested"]:
         return lambda item: name not in item
@@ -156,19 +176,27 @@ def _compile_term(term: str, names: Names) -> Test:
     return lambda item: name in item and compare(item[name]["S"], limit)
 
 
-def check_key_condition(text: str, names: Names, *, partition: str, order: str) -> None:
-    """Check that a condition selects one partition, and at most one range."""
-    match = _KEY_CONDITION.fullmatch(text)
+@lru_cache
+def _key_condition(text: str) -> re.Match[str] | None:
+    return _KEY_CONDITION.fullmatch(text)
+
+
+def selected_partition(text: str, names: Names, *, partition: str, order: str) -> str:
+    """Return the partition that a condition selects. It must select one partition, and at most one range."""
+    match = _key_condition(text)
     attributes = [names.attribute(match[name]) for name in ("hash", "a", "b", "c") if match[name]] if match else []
     if attributes not in ([partition], [partition, order]):
         raise InvalidRequestError(f"{text!r} is no condition on the key")
+    assert match is not None
+    return names.text(match["value"])
 
 
 class FakeDynamoDB:
     """A DynamoDB client for tables with `pk` and `sk` in memory, as strict about requests as DynamoDB.
 
     `faults[operation]` lists what the next calls raise, None for success. `before` runs before each call. A response
-    has at most `page` items; a batch leaves the other keys unprocessed.
+    has at most `page` items; a batch leaves the other keys unprocessed. `time` is the time of the service in seconds
+    since 1970.
     """
 
     def __init__(self, *, page: int = 1_000_000) -> None:
@@ -176,16 +204,24 @@ class FakeDynamoDB:
         self.faults: dict[str, list[BaseException | None]] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.before: Callable[[str, Mapping[str, Any]], None] = lambda _operation, _request: None
+        self.time: Callable[[], float] = lambda: START_MS / 1000
         self._page = page
         self._transactions: dict[str, Any] = {}
         self._lock = threading.Lock()
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata of a response, with the time of the service."""
+        return {"HTTPStatusCode": 200, "HTTPHeaders": {"date": _date(self.time() // 1)}}
 
     def get_item(self, **request: Any) -> dict[str, Any]:
         self._enter("get_item", request)
         assert request["ConsistentRead"] is True
         assert request["Key"].keys() == {"pk", "sk"}
         item = self.tables[request["TableName"]].get(key_of(request["Key"]))
-        return {"Item": item} if item else {}
+        names = Names(request)
+        attributes = names.attributes(request)
+        names.check()
+        return self._response({"Item": _project(item, attributes)} if item else {})
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
         self._enter("batch_get_item", request)
@@ -195,7 +231,7 @@ class FakeDynamoDB:
         found = [self.tables[table].get(key_of(key)) for key in batch["Keys"][: self._page]]
         rest = batch["Keys"][self._page :]
         unprocessed = {table: {"Keys": rest, "ConsistentRead": True}} if rest else {}
-        return {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": unprocessed}
+        return self._response({"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": unprocessed})
 
     def query(self, **request: Any) -> dict[str, Any]:
         self._enter("query", request)
@@ -203,11 +239,9 @@ class FakeDynamoDB:
         assert index is None or not request.get("ConsistentRead"), "an index has no consistent reads"
         partition, order = INDEX_KEYS[index]
         names = Names(request)
-        check_key_condition(request["KeyConditionExpression"], names, partition=partition, order=order)
+        selected = selected_partition(request["KeyConditionExpression"], names, partition=partition, order=order)
         matches = compile_condition(request["KeyConditionExpression"], names)
-        attributes = [
-            names.attribute(token.strip()) for token in request.get("ProjectionExpression", "").split(",") if token
-        ]
+        attributes = names.attributes(request)
         names.check()
 
         def position(item: Item) -> tuple[str, int, str]:
@@ -215,16 +249,19 @@ class FakeDynamoDB:
             return item[order]["S"], crc32(item["pk"]["S"].encode()), item["sk"]["S"]
 
         forward = request.get("ScanIndexForward", True)
-        found = [item for item in list(self.tables[request["TableName"]].values()) if matches(item) and order in item]
-        found.sort(key=position, reverse=not forward)
+        found = [item for item in self._listed(request["TableName"], index, selected) if matches(item)]
+        found.sort(key=position if index else _sort_key, reverse=not forward)
         if start := request.get("ExclusiveStartKey"):
             last = position(start)
             found = [item for item in found if (position(item) > last if forward else position(item) < last)]
         limit = min(request.get("Limit", self._page), self._page)
         assert limit > 0
         taken, size = 0, 0
+        # Two items fit into every response.
+        if len(found) <= 2:
+            taken = min(limit, len(found))
         while taken < min(limit, len(found)) and size < LARGEST_RESPONSE:
-            size += _size(found[taken])
+            size += size_of(found[taken])
             taken += 1
         if index == UPDATE_INDEX:
             attributes = ["pk", "sk", partition, order]
@@ -232,15 +269,15 @@ class FakeDynamoDB:
         # At the limit, DynamoDB does not check whether there is a next item.
         if taken < len(found) or taken == limit:
             response["LastEvaluatedKey"] = _project(found[taken - 1], ["pk", "sk", partition, order])
-        return response
+        return self._response(response)
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         self._enter("put_item", request)
         with self._lock:
             if not self._condition_holds(request):
-                raise client_error("ConditionalCheckFailedException", "PutItem")
+                raise self._condition_failure(request)
             self._put(request["TableName"], request["Item"])
-        return {}
+        return self._response({})
 
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
         self._enter("transact_write_items", request)
@@ -251,7 +288,7 @@ class FakeDynamoDB:
             token = request["ClientRequestToken"]
             if token in self._transactions:
                 assert self._transactions[token] == puts, "another request with the same token"
-                return {}
+                return self._response({})
             holds = [self._condition_holds(put) for put in puts]
             if not all(holds):
                 reasons = tuple("None" if one else "ConditionalCheckFailed" for one in holds)
@@ -259,7 +296,14 @@ class FakeDynamoDB:
             for put in puts:
                 self._put(put["TableName"], put["Item"])
             self._transactions[token] = puts
-        return {}
+        return self._response({})
+
+    def _condition_failure(self, put: Mapping[str, Any]) -> ClientError:
+        error = client_error("ConditionalCheckFailedException", "PutItem")
+        stored = self.tables[put["TableName"]].get(key_of(put["Item"]))
+        if stored is not None and put.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+            error.response["Item"] = stored
+        return error
 
     def items(self, table: str, **attributes: str) -> list[dict[str, Any]]:
         """Return the items of a table with these attributes, in key order and as plain values."""
@@ -268,6 +312,14 @@ class FakeDynamoDB:
             for _, item in sorted(self.tables[table].items())
         ]
         return [item for item in plain if attributes.items() <= item.items()]
+
+    def _listed(self, table: str, index: str | None, partition: str) -> list[Item]:
+        """Return at least the items of a table, or of its index, that are in a partition."""
+        order = INDEX_KEYS[index][1]
+        return [item for item in list(self.tables[table].values()) if order in item]
+
+    def _response(self, content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "ResponseMetadata": self.metadata()}
 
     def _enter(self, operation: str, request: dict[str, Any]) -> None:
         self.calls.append((operation, request))
@@ -290,9 +342,18 @@ class FakeDynamoDB:
         self.tables[table][key_of(item)] = item
 
 
+@lru_cache
+def _date(seconds: float) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
 def key_of(item: Item) -> Key:
     """Return the key of an item."""
     return item["pk"]["S"], item["sk"]["S"]
+
+
+def _sort_key(item: Item) -> str:
+    return str(item["sk"]["S"])
 
 
 def _project(item: Item, attributes: list[str]) -> Item:
@@ -305,19 +366,25 @@ def _check_item(item: Item) -> None:
     assert {"pk", "sk"} <= item.keys()
     assert ("update_shard" in item) == ("updated" in item)
     for name, value in item.items():
-        assert len(value) == 1, name
-        assert value.keys() <= {"S", "N", "BOOL", "L", "M"}, name
-    assert _size(item) <= LARGEST_ITEM
+        (kind,) = value
+        assert kind in _TYPES, name
+    assert size_of(item) <= LARGEST_ITEM
 
 
-def _size(item: Item) -> int:
-    return sum(len(name) + _bytes(next(iter(value.values()))) for name, value in item.items())
+def size_of(item: Item) -> int:
+    """Return the bytes of an item."""
+    size = 0
+    for name, typed in item.items():
+        (value,) = typed.values()
+        size += len(name) + _bytes(value)
+    return size
 
 
 def _bytes(value: object) -> int:
     if isinstance(value, list):
         return 3 + sum(_bytes(next(iter(entry.values()))) for entry in value)
-    return len(str(value).encode())
+    text = str(value)
+    return len(text) if text.isascii() else len(text.encode())
 
 
 class FakeKms:
@@ -337,10 +404,11 @@ class FakeKms:
 
 
 class FakeClients:
-    """The clients of one region, as `patient_api.aws.Clients`. The bucket does not exist."""
+    """The clients of one region, as `patient_api.aws.Clients`. `buckets` are those of documents, by region."""
 
-    def __init__(self, dynamodb: FakeDynamoDB) -> None:
+    def __init__(self, dynamodb: FakeDynamoDB, buckets: Mapping[str, object] | None = None) -> None:
         self._dynamodb = dynamodb
+        self._buckets = buckets or {}
         self._kms = FakeKms()
 
     def dynamodb(self) -> FakeDynamoDB:
@@ -360,7 +428,12 @@ class FakeClients:
         raise client_error("404", "HeadBucket", status=404)
 
     def documents(self) -> object:
-        raise AssertionError("the test must not read documents of this region")
+        return self._bucket(REGION)
 
-    def documents_of(self, **_: str) -> object:
-        raise AssertionError("the test must not read documents of the other region")
+    def documents_of(self, *, region: str, role: str) -> object:
+        assert role == ENVIRONMENT.peer_role_arn
+        return self._bucket(region)
+
+    def _bucket(self, region: str) -> object:
+        assert region in self._buckets, "the test must not read documents"
+        return self._buckets[region]

@@ -6,16 +6,17 @@ A write is always later than the one that it replaces in its region.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from patient_api.aws import Clients
 from patient_api.bootstrap import Services, stream_processor
 from patient_api.clock import Stamp
-from patient_api.contract.keys import PATIENT, VERSION_PREFIX
+from patient_api.contract.keys import DOCUMENT, PATIENT, VERSION_PREFIX
 from patient_api.http.caller import Caller
 from patient_api.http.payload import Resource
 from patient_api.http.request import Request
@@ -53,35 +54,39 @@ class ImmediateExecutor(Executor):
         return future
 
 
-@dataclass(frozen=True, order=True)
-class Moment:
+class Moment(NamedTuple):
     """The time of a write by DynamoDB's clock, by which the last writer wins."""
 
     micros: int
     region: str
 
 
-@dataclass(frozen=True)
-class Message:
-    """A write that has yet to replicate."""
+class Message(NamedTuple):
+    """A write that has yet to replicate. `item` is None for a deletion."""
 
-    item: Item
+    table: str
+    key: Key
+    item: Item | None
     moment: Moment
 
 
 class Replica(FakeDynamoDB):
     """A client of one region. `wall` is the clock of its DynamoDB, in microseconds.
 
-    `outbox` has the writes to replicate, `stream` the changes for the stream processor.
+    `outbox` has the writes to replicate, `stream` the changes of the `replicated` tables for the stream processor.
     """
 
-    def __init__(self, *, region: str, wall: Callable[[], int], page: int = 100) -> None:
+    def __init__(
+        self, *, region: str, wall: Callable[[], int], page: int = 100, replicated: Collection[str] = (RECORDS,)
+    ) -> None:
         super().__init__(page=page)
         self.region = region
         self.outbox: list[Message] = []
         self.stream: list[dict[str, Any]] = []
         self._wall = wall
-        self._moments: dict[Key, Moment] = {}
+        self.time = lambda: wall() / 1_000_000
+        self._replicated = replicated
+        self._moments: dict[tuple[str, Key], Moment] = {}
         self._sequence = 1000
 
     @property
@@ -91,37 +96,59 @@ class Replica(FakeDynamoDB):
 
     def receive(self, message: Message) -> None:
         """Apply a write from the other region, unless there is a later one."""
-        known = self._moments.get(key_of(message.item))
+        known = self._moments.get((message.table, message.key))
         if known is None or message.moment > known:
-            self._store(message.item, message.moment)
+            self._store(message)
+
+    def add(self, table: str, item: Item) -> None:
+        """Put an item, as an operator does."""
+        self._write(table, key_of(item), item)
+
+    def remove(self, table: str, key: Key) -> None:
+        """Delete an item, as an operator does."""
+        self._write(table, key, None)
 
     def _put(self, table: str, item: Item) -> None:
-        if table != RECORDS:
+        if table in self._replicated:
+            self._write(table, key_of(item), item)
+        else:
             super()._put(table, item)
-            return
-        known = self._moments.get(key_of(item))
-        moment = Moment(max(self._wall(), known.micros + 1) if known else self._wall(), self.region)
-        self._store(item, moment)
-        self.outbox.append(Message(item, moment))
 
-    def _store(self, item: Item, moment: Moment) -> None:
-        before = self.records.get(key_of(item))
-        self._moments[key_of(item)] = moment
-        self.records[key_of(item)] = item
+    def _write(self, table: str, key: Key, item: Item | None) -> None:
+        known = self._moments.get((table, key))
+        micros = max(self._wall(), known.micros + 1) if known else self._wall()
+        message = Message(table, key, item, Moment(micros, self.region))
+        self._store(message)
+        self._send(message)
+
+    def _store(self, message: Message) -> None:
+        table, key, item = message.table, message.key, message.item
+        before = self.tables[table].get(key)
+        self._moments[table, key] = message.moment
+        if item is None:
+            self.tables[table].pop(key, None)
+        else:
+            self.tables[table][key] = item
         # A write without a change is not in the stream.
         if before != item:
             self._sequence += 1
-            self.stream.append(
+            self._publish(
                 {
-                    "eventName": "MODIFY" if before else "INSERT",
-                    "eventSourceARN": f"arn:aws:dynamodb:{self.region}:123456789012:table/{RECORDS}/stream/now",
+                    "eventName": "REMOVE" if item is None else "MODIFY" if before else "INSERT",
+                    "eventSourceARN": f"arn:aws:dynamodb:{self.region}:123456789012:table/{table}/stream/now",
                     "dynamodb": {
-                        "Keys": {name: item[name] for name in ("pk", "sk")},
-                        "NewImage": item,
+                        "Keys": {"pk": {"S": key[0]}, "sk": {"S": key[1]}},
+                        **({} if item is None else {"NewImage": item}),
                         "SequenceNumber": str(self._sequence),
                     },
                 }
             )
+
+    def _send(self, message: Message) -> None:
+        self.outbox.append(message)
+
+    def _publish(self, change: dict[str, Any]) -> None:
+        self.stream.append(change)
 
 
 class Container:
@@ -129,10 +156,17 @@ class Container:
 
     def __init__(self, *, region: "Region", now_ms: Callable[[], int], ids: Callable[[], str]) -> None:
         services = Services(
-            environment=replace(ENVIRONMENT, region=region.name),
+            environment=replace(
+                ENVIRONMENT,
+                region=region.name,
+                peer_region=PEER if region.name == REGION else REGION,
+                # The clocks of these tests differ by up to 40 s.
+                clock_bound=60,
+            ),
             clients=region.clients,
             log=StructuredLog(service="patient-api", region=region.name, stream=FakeLog()),
             now=lambda: now_ms() / 1000,
+            monotonic=lambda: 0.0,
             pause=lambda _seconds: None,
             new_id=ids,
         )
@@ -253,7 +287,14 @@ def request(body: object = None, **headers: str) -> Request:
     kind = "application/json-patch+json" if isinstance(body, list) else "application/fhir+json"
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Request(
-        "POST", f"/fhir/{PATIENT}", CALLER, "203.0.113.9", "request-1", {"content-type": kind, **named}, body=text
+        method="POST",
+        path=f"/fhir/{PATIENT}",
+        caller=CALLER,
+        source_ip="203.0.113.9",
+        request_id="request-1",
+        received=datetime.fromtimestamp(START_MS / 1000, UTC),
+        headers={"content-type": kind, **named},
+        body=text,
     )
 
 
@@ -268,41 +309,80 @@ def _number(entry: dict[str, Any]) -> int:
 
 def lineage_of(replica: Replica, pk: str) -> Lineage:
     """Return the versions that each version of a record follows. `0` stands for none."""
+    return lineage(item for (partition, _), item in replica.records.items() if partition == pk)
+
+
+def lineage(items: Iterable[Item]) -> Lineage:
+    """Return the same, for the items of a record."""
     return {
         item["version"]["S"]: {
             item.get("replaces", {"S": "0"})["S"],
             *(merged["S"] for merged in item.get("merges", {"L": []})["L"]),
         }
-        for (partition, sk), item in replica.records.items()
-        if partition == pk and sk.startswith("v#")
+        for item in items
+        if item["sk"]["S"].startswith(VERSION_PREFIX)
     }
 
 
+def united(items: Iterable[Item]) -> Lineage:
+    """Return the same, with what equal siblings follow besides: see the text of `patient_api.store.reconciliation`."""
+    versions = {item["version"]["S"]: item for item in items if item["sk"]["S"].startswith(VERSION_PREFIX)}
+
+    def equal(one: str, other: str) -> bool:
+        names = ("replaces", "digest")
+        here, there = (tuple(str(versions[stamp].get(name)) for name in names) for stamp in (one, other))
+        return one != other and here == there
+
+    raw = lineage(versions.values())
+    for stamp in sorted(raw):
+        follows = raw[stamp]
+        while True:
+            ancestors = behind(stamp, raw)
+            older = [other for other in versions if other < stamp and other not in ancestors]
+            found = {other for other in older for one in ancestors & versions.keys() if equal(one, other)}
+            if not found:
+                break
+            follows |= found
+    return raw
+
+
 def check_consistency(regions: TwoRegions) -> None:
-    """Check that the replicas are equal, heads are the newest versions, and markers name all siblings."""
-    east, west = regions.east.replica, regions.west.replica
+    """Check that the replicas are consistent, and that all conflicts were counted."""
+    check_replicas(regions.east.replica, regions.west.replica)
+    counted = regions.east.conflicts() + regions.west.conflicts()
+    assert counted >= sum(sk.startswith("c#") for _, sk in regions.east.replica.records)
+
+
+def check_replicas(east: Replica, west: Replica) -> None:
+    """Check that the replicas are equal, heads are the newest versions, and markers name all siblings.
+
+    Of documents, the head of both regions is at the same version.
+    """
     assert east.records == west.records
     records = {pk for pk, sk in east.records if sk.startswith(VERSION_PREFIX)}
     assert records or not east.records
     markers = {key: item for key, item in east.records.items() if key[1].startswith("c#")}
     for pk in records:
-        lineage = lineage_of(east, pk)
+        if pk.split("#")[1] == DOCUMENT:
+            at = {east.records[pk, head_sk(region)]["version"]["S"] for region in (east.region, west.region)}
+            assert len(at) == 1, "the heads are at different versions"
+            markers = {key: item for key, item in markers.items() if key[0] != pk}
+            continue
+        lineage = united(item for (partition, _), item in east.records.items() if partition == pk)
         newest = east.records[pk, f"v#{max(lineage)}"]
-        for region in regions.all:
-            head = east.records[pk, head_sk(region.name)]
+        for region in (east.region, west.region):
+            head = east.records[pk, head_sk(region)]
             assert head["version"] == head["updated"] == newest["version"], "the head is not the newest version"
             assert head.get("resource") == newest.get("resource")
-            assert head["update_shard"]["S"].endswith(f"#{region.name}")
+            assert head["update_shard"]["S"].endswith(f"#{region}")
         for followed in set().union(*lineage.values()):
             _check_marker(followed, lineage, markers.pop((pk, f"c#{followed}"), None))
     assert not markers, "there is a marker without siblings"
-    counted = regions.east.conflicts() + regions.west.conflicts()
-    assert counted >= sum(sk.startswith("c#") for _, sk in east.records)
 
 
 def _check_marker(followed: str, lineage: Lineage, marker: Item | None) -> None:
     siblings = {stamp for stamp, follows in lineage.items() if followed in follows}
-    united = {stamp for stamp in lineage if siblings <= _behind(stamp, lineage)}
+    united = {stamp for stamp in lineage if siblings <= behind(stamp, lineage)}
     if len(siblings) < 2:
         assert marker is None
         return
@@ -316,7 +396,7 @@ def _check_marker(followed: str, lineage: Lineage, marker: Item | None) -> None:
     assert not united or marker["resolved"]["S"] in united
 
 
-def _behind(stamp: str, lineage: Lineage) -> set[str]:
+def behind(stamp: str, lineage: Lineage) -> set[str]:
     """Return a version and all that it descends from."""
     found, ahead = {stamp}, [stamp]
     while ahead:

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ConnectTimeoutError
 
-from patient_api.documents.multipart import PART_SIZE
+from patient_api.documents.storage import PART_SIZE
 from unit.patient_api.fakes.aws import client_error
 
 START = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
@@ -92,7 +92,11 @@ class FakeS3:
         checksum = sha256(content) if checksum == "" else checksum
         stored = Stored(version or next(self._ids), content, checksum, self._time.now())
         self.objects.setdefault(key, []).append(stored)
+        self._placed(key, stored)
         return stored
+
+    def _placed(self, key: str, stored: Stored) -> None:
+        """Do nothing after an object was created here: replication takes place by hand."""
 
     def head_bucket(self, **request: Any) -> dict[str, Any]:
         self._enter("head_bucket")
@@ -102,8 +106,16 @@ class FakeS3:
         assert request["ChecksumMode"] == "ENABLED"
         stored = self._find("head_object", request)
         checksum = {} if stored.checksum is None else {"ChecksumSHA256": stored.checksum}
-        size = len(stored.content)
-        return {"ContentLength": size, "VersionId": stored.version, "LastModified": stored.modified, **checksum}
+        return {
+            "ContentLength": len(stored.content),
+            "VersionId": stored.version,
+            "LastModified": stored.modified,
+            **checksum,
+        }
+
+    def restricted(self) -> "RestrictedS3":
+        """Return the bucket as a principal sees it that the bucket's policy denies quarantined objects."""
+        return RestrictedS3(self)
 
     def get_object(self, **request: Any) -> dict[str, Any]:
         return {"Body": Body(self._find("get_object", request).content)}
@@ -174,6 +186,10 @@ class FakeS3:
 
     def _find(self, operation: str, request: Mapping[str, Any]) -> Stored:
         self._enter(operation)
+        return self.found(request)
+
+    def found(self, request: Mapping[str, Any]) -> Stored:
+        """Return the version of an object that a request names."""
         wanted = request.get("VersionId")
         for stored in reversed(self.objects.get(request["Key"], [])):
             if wanted in {None, stored.version}:
@@ -188,3 +204,28 @@ class FakeS3:
     def _refuse_present(self, request: Mapping[str, Any]) -> None:
         if request.get("IfNoneMatch") == "*" and request["Key"] in self.objects:
             raise client_error("PreconditionFailed", status=412)
+
+
+class RestrictedS3:
+    """A bucket for the roles `patient-api` and `documents-peer`, which its policy denies quarantined objects."""
+
+    def __init__(self, bucket: FakeS3) -> None:
+        self._bucket = bucket
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bucket, name)
+
+    def head_object(self, **request: Any) -> dict[str, Any]:
+        answer = self._bucket.head_object(**request)
+        # The response to a HEAD request has no body, so botocore uses its status as the code.
+        self._refuse_quarantined(request, "403")
+        return answer
+
+    def get_object(self, **request: Any) -> dict[str, Any]:
+        answer = self._bucket.get_object(**request)
+        self._refuse_quarantined(request, "AccessDenied")
+        return answer
+
+    def _refuse_quarantined(self, request: Mapping[str, Any], code: str) -> None:
+        if self._bucket.found(request).tags.get("quarantine") == "true":
+            raise client_error(code, status=403)

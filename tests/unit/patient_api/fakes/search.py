@@ -8,7 +8,7 @@ from patient_api.clock import Stamp
 from patient_api.contract.keys import PATIENT
 from patient_api.fhir.codec import JsonValue, parse
 from patient_api.http.request import Request
-from patient_api.store.model import Method, RecordKey, Version, head_item, token_item, version_of
+from patient_api.store.model import DELETED, Method, RecordKey, Version, head_item, token_item, version_of
 from unit.patient_api.fakes.api import BASE, Platform, claims, event, patient
 from unit.patient_api.fakes.aws import AUDIT, REGION, START_MS
 
@@ -49,13 +49,13 @@ class SearchRegion(Platform):
     def delete(self, id: str, *, at: int) -> None:
         """Write a deletion of a patient."""
         key = RecordKey(TENANT, PATIENT, id)
-        self.add(head_item(Version(key, Stamp(START_MS + at, 0, REGION), Method.DELETE, None), REGION))
+        self.add(head_item(Version(key, Stamp(START_MS + at, 0, REGION), Method.DELETE, None, DELETED), REGION))
 
     def search(
         self, query: str, *, kind: str = PATIENT, tenant: str = TENANT, scope: str = "system/*.s"
     ) -> dict[str, Any]:
         """Return the bundle of a search by GET."""
-        return _json(self.searches.search(get(query, kind, tenant=tenant, scope=scope), kind))
+        return _json(self.searches.search(get(query, kind, tenant=tenant, scope=scope, at_ms=self.now_ms), kind))
 
     def post(self, form: str, *, query: str = "") -> dict[str, Any]:
         """Return the bundle of a search of patients by POST."""
@@ -63,7 +63,8 @@ class SearchRegion(Platform):
 
     def audited(self, query: str, *, tenant: str = TENANT, scope: str = "system/*.s") -> dict[str, Any]:
         """Return the bundle of a search of audit events."""
-        return _json(self.services.audit_search.search(get(query, "AuditEvent", tenant=tenant, scope=scope)))
+        request = get(query, "AuditEvent", tenant=tenant, scope=scope, at_ms=self.now_ms)
+        return _json(self.services.audit_search.search(request))
 
     def pages(self, query: str, *, audit: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the bundles of a search of patients or audit events, page by page, without auditing it."""
@@ -84,9 +85,9 @@ def person(family: str = "Example", **elements: Any) -> dict[str, Any]:
     return patient(name=[{"family": family}], **elements)
 
 
-def get(query: str, kind: str, *, tenant: str = TENANT, scope: str = "system/*.s") -> Request:
+def get(query: str, kind: str, *, tenant: str = TENANT, scope: str = "system/*.s", at_ms: int = START_MS) -> Request:
     """Return a search by GET."""
-    return Request.of(event("GET", f"/fhir/{kind}", query=query, authorizer=claims(tenant, scope)))
+    return Request.of(event("GET", f"/fhir/{kind}", query=query, authorizer=claims(tenant, scope), at_ms=at_ms))
 
 
 def posted(form: str, *, query: str = "") -> Request:

@@ -20,6 +20,7 @@ def div(inner: str) -> str:
         div('<table class="x"><tr><td colspan="2" style="color: red">1 &lt; 2 &#xe9; \u674e</td></tr></table>'),
         div('<a href="https://example.org/a:b">x</a><a href="#a">y</a><a href="/x?y=a:b">z</a><a href="page">w</a>'),
         div('<img src="data:image/png;base64,AA==" alt="x"/>'),
+        div('<p style="list-style-position: inside; background-position: 0 0">text</p>'),
     ],
 )
 def test_formatting_is_accepted(text: str) -> None:
@@ -58,6 +59,9 @@ def test_formatting_is_accepted(text: str) -> None:
         div('<p style="background: url(https://example.org)">text</p>'),
         div('<p style="width: expression(alert(1))">text</p>'),
         div('<p style="background: u\\72l(x)">text</p>'),
+        div('<p style="position:fixed">text</p>'),
+        div('<p style="top: 0; POSITION : absolute">text</p>'),
+        div('<p style="color: red;&#10;position&#9;: sticky">text</p>'),
         div("text<!-- comment -->"),
         div("text<!--><script>alert(1)</script>-->"),
         div("text<![CDATA[><script>alert(1)</script>]]>"),

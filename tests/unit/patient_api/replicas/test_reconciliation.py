@@ -1,20 +1,24 @@
 """Reconciliation: its cost, and the markers of conflicts."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
 from patient_api.clock import Stamp
 from patient_api.contract.keys import OPEN_CONFLICTS, PATIENT
 from patient_api.errors import Stale, StorageFault
+from patient_api.fhir.codec import Number
 from patient_api.http.payload import Resource
 from patient_api.http.preconditions import weak
-from patient_api.store.model import Marker, Method, Version, marker_item, version_item
+from patient_api.store.model import Marker, Method, RecordKey, Version, marker_item, version_item, version_of
 from patient_api.store.reconciliation import Link
-from unit.patient_api.fakes.aws import PEER, Item
+from unit.patient_api.fakes.aws import PEER, RECORDS, Item, key_of
 from unit.patient_api.fakes.regions import TENANT, Message, Moment, Region, TwoRegions, check_consistency, request
 
 BODY: Resource = {"resourceType": PATIENT, "name": [{"family": "Example"}]}
+NUMBERS = count()
 
 
 @pytest.fixture
@@ -29,9 +33,11 @@ def create(region: Region) -> Version:
     return region.containers[0].creation.create(request(BODY)).version
 
 
-def update(region: Region, known: Version, container: int = 0) -> Version:
+def update(region: Region, known: Version, container: int = 0, value: str | None = None) -> Version:
+    """Update a record with a value of its own, or with the given one."""
     name = known.key.id
-    body = request(BODY | {"id": name}, if_match=weak(str(known.stamp)))
+    identifier = [{"value": f"{next(NUMBERS)}" if value is None else value}]
+    body = request({**BODY, "id": name, "identifier": identifier}, if_match=weak(str(known.stamp)))
     return region.containers[container].patients.update(body, name)
 
 
@@ -42,7 +48,7 @@ def merge(region: Region, known: Version, *merged: Version) -> Version:
 
 def arrive(regions: TwoRegions, to: Region, version: Version) -> None:
     """Replicate the version's own item only."""
-    sks = [message.item["sk"]["S"] for message in regions.waiting(to)]
+    sks = [message.key[1] for message in regions.waiting(to)]
     regions.deliver(to, sks.index(f"v#{version.stamp}"))
 
 
@@ -88,7 +94,7 @@ def test_change_that_continues_the_newest_version_costs_one_query(regions: TwoRe
         assert calls(regions.east) == ["query"]
         ((_, query),) = regions.east.replica.calls
         assert query["Limit"] == 2
-        assert query["ProjectionExpression"] == "sk, #version, #replaces, #merges"
+        assert query["ProjectionExpression"] == "sk, #version, #replaces, #merges, #digest"
     versions = [update(regions.east, version)]
     versions.append(update(regions.east, versions[0]))
     assert calls(regions.east) == ["query"]
@@ -213,7 +219,8 @@ def test_marker_that_arrives_meanwhile_is_extended(regions: TwoRegions, diverged
     theirs = Marker(
         first.key, f"c#{first.stamp}", other, OPEN_CONFLICTS, members=[str(stamp) for stamp in (west.stamp, other)]
     )
-    arriving = [Message(marker_item(theirs), Moment(2**60, PEER))]
+    item = marker_item(theirs)
+    arriving = [Message(RECORDS, key_of(item), item, Moment(2**60, PEER))]
 
     def before(operation: str, _request: object) -> None:
         if operation == "put_item" and arriving:
@@ -231,7 +238,7 @@ def test_conflict_resolved_in_the_other_region_stays_resolved(regions: TwoRegion
     regions.settle()
     merged = merge(regions.west, west, east)
     regions.west.reconcile()
-    (marker,) = [message for message in regions.waiting(regions.east) if message.item["sk"]["S"].startswith("c#")]
+    (marker,) = [message for message in regions.waiting(regions.east) if message.key[1].startswith("c#")]
     regions.east.replica.receive(marker)
     # The merge itself has not arrived, and the change of a sibling is delivered again.
     item = regions.east.replica.records[f"{TENANT}#{PATIENT}#{first.key.id}", f"v#{east.stamp}"]
@@ -248,8 +255,9 @@ def test_new_sibling_reopens_a_resolved_conflict(regions: TwoRegions, diverged: 
     merge(regions.east, west, east)
     regions.settle()
     counted = regions.west.conflicts()
-    third = replace(east, stamp=Stamp(east.stamp.millis, 9, "eu-central-1"))
-    regions.west.replica.receive(Message(version_item(third), Moment(2**60, "eu-central-1")))
+    third = replace(east, stamp=Stamp(east.stamp.millis, 9, "eu-central-1"), digest="of another content")
+    item = version_item(third)
+    regions.west.replica.receive(Message(RECORDS, key_of(item), item, Moment(2**60, "eu-central-1")))
     regions.west.reconcile()
     marker = markers(regions.west)[f"c#{first.stamp}"]
     assert members(marker) == stamps(east, west, third)
@@ -279,5 +287,205 @@ def test_item_of_another_form_raises_storage_fault(item: Item) -> None:
 
 def test_link_has_replaced_and_merged_versions() -> None:
     stamp = Stamp(1_800_000_000_000, 0, PEER)
-    link = Link.of({"version": {"S": str(stamp)}, "replaces": {"S": "a"}, "merges": {"L": [{"S": "b"}]}})
-    assert link == Link(str(stamp), ("a", "b"))
+    link = Link.of(
+        {"version": {"S": str(stamp)}, "replaces": {"S": "a"}, "merges": {"L": [{"S": "b"}]}, "digest": {"S": "c"}}
+    )
+    assert link == Link(str(stamp), ("a", "b"), "c")
+
+
+def create_once(region: Region) -> Version:
+    return region.containers[0].creation.create(request(BODY, idempotency_key="once")).version
+
+
+def delete(region: Region, known: Version) -> Version:
+    return region.containers[0].patients.delete(request(), known.key.id)
+
+
+def equal_creations(regions: TwoRegions) -> list[Version]:
+    """Create a record with the same request in both regions before either version replicates."""
+    east = create_once(regions.east)
+    regions.now_ms += 5
+    return [east, create_once(regions.west)]
+
+
+def equal_updates(regions: TwoRegions) -> list[Version]:
+    first = create(regions.east)
+    regions.settle()
+    east = update(regions.east, first, value="same")
+    regions.now_ms += 5
+    return [east, update(regions.west, first, value="same")]
+
+
+def equal_deletions(regions: TwoRegions) -> list[Version]:
+    first = create(regions.east)
+    regions.settle()
+    east = delete(regions.east, first)
+    regions.now_ms += 5
+    return [east, delete(regions.west, first)]
+
+
+EQUAL = pytest.mark.parametrize("repeated", [equal_creations, equal_updates, equal_deletions])
+Repeated = Callable[[TwoRegions], list[Version]]
+
+
+class TestEqualSiblings:
+    @EQUAL
+    def test_request_repeated_in_the_other_region_is_no_conflict(self, regions: TwoRegions, repeated: Repeated) -> None:
+        east, west = repeated(regions)
+        assert east.stamp != west.stamp
+        regions.settle()
+        for region in regions.all:
+            assert not markers(region)
+            assert not region.conflicts()
+            assert head_of(region, east) == west.stamp
+            concurrent = region.containers[0].records.concurrent(east.key, [east, west])
+            assert concurrent == {east.stamp: [], west.stamp: []}
+        check_consistency(regions)
+
+    @EQUAL
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_version_that_follows_one_of_them_descends_from_both(
+        self, regions: TwoRegions, repeated: Repeated, place: int
+    ) -> None:
+        regions.now_ms += 50
+        known = repeated(regions)[place]
+        regions.now_ms += 50
+        later = update(regions.all[place], known)
+        regions.settle()
+        for region in regions.all:
+            assert not markers(region)
+            assert head_of(region, known) == later.stamp
+        check_consistency(regions)
+
+    @EQUAL
+    def test_versions_that_follow_different_ones_conflict(self, regions: TwoRegions, repeated: Repeated) -> None:
+        known = repeated(regions)
+        regions.now_ms += 50
+        later = [update(region, version) for region, version in zip(regions.all, known, strict=True)]
+        regions.settle()
+        for region in regions.all:
+            ((_, marker),) = markers(region).items()
+            assert members(marker) == stamps(*later)
+            assert "resolved" not in marker
+        merge(regions.east, max(later, key=lambda version: version.stamp), *later[:1])
+        regions.settle()
+        ((_, marker),) = markers(regions.west).items()
+        assert "resolved" in marker
+        check_consistency(regions)
+
+    def test_repetition_that_hides_a_later_change_conflicts_with_it(self, regions: TwoRegions) -> None:
+        first = create_once(regions.west)
+        regions.now_ms += 5
+        changed = update(regions.west, first)
+        regions.now_ms += 5
+        repeated = create_once(regions.east)
+        regions.settle()
+        for region in regions.all:
+            ((_, marker),) = markers(region).items()
+            assert members(marker) == stamps(changed, repeated)
+            assert "resolved" not in marker
+        check_consistency(regions)
+
+    @pytest.mark.parametrize("repeated_first", [False, True])
+    def test_change_of_the_hidden_change_closes_the_conflict(self, regions: TwoRegions, repeated_first: bool) -> None:
+        first = create_once(regions.west)
+        regions.now_ms += 5
+        changed = update(regions.west, first)
+        regions.now_ms += 5
+        repeated = create_once(regions.east)
+        if repeated_first:
+            regions.deliver_all(regions.east)
+            regions.east.reconcile()
+        regions.now_ms += 5
+        second = update(regions.west, changed)
+        regions.now_ms += 5
+        third = update(regions.west, second)
+        regions.settle()
+        for region in regions.all:
+            assert head_of(region, first) == third.stamp
+            found = markers(region)
+            assert found.keys() <= {f"c#{first.stamp}"}
+            for marker in found.values():
+                assert members(marker) == stamps(changed, repeated)
+                assert marker["resolved"] == {"S": str(second.stamp)}
+        check_consistency(regions)
+
+    def test_change_of_the_repetition_conflicts_with_that_of_the_hidden_change(self, regions: TwoRegions) -> None:
+        first = create_once(regions.west)
+        regions.now_ms += 5
+        changed = update(regions.west, first)
+        regions.now_ms += 5
+        repeated = create_once(regions.east)
+        regions.now_ms += 5
+        later = [update(regions.west, changed), update(regions.east, repeated)]
+        regions.settle()
+        for region in regions.all:
+            marker = markers(region)[f"c#{repeated.stamp}"]
+            assert members(marker) == stamps(*later)
+            assert "resolved" not in marker
+        check_consistency(regions)
+
+    def test_third_sibling_conflicts_with_both(self, regions: TwoRegions) -> None:
+        first = create(regions.east)
+        regions.settle()
+        other = update(regions.east, first, value="same")
+        same = replace(other, stamp=Stamp(other.stamp.millis, 9, "eu-central-1"))
+        regions.now_ms += 5
+        west = update(regions.west, first)
+        for region in regions.all:
+            item = version_item(same)
+            region.replica.receive(Message(RECORDS, key_of(item), item, Moment(2**60, "eu-central-1")))
+        regions.settle()
+        ((_, marker),) = markers(regions.west).items()
+        assert members(marker) == stamps(other, same, west)
+        check_consistency(regions)
+
+    def test_merge_after_a_repetition_resolves_the_conflict(self, regions: TwoRegions) -> None:
+        first = create_once(regions.west)
+        regions.now_ms += 5
+        changed = update(regions.west, first)
+        regions.now_ms += 5
+        repeated = create_once(regions.east)
+        regions.settle()
+        (marker,) = markers(regions.east).values()
+        assert "resolved" not in marker
+        regions.now_ms += 5
+        later = update(regions.east, repeated)
+        merged = merge(regions.east, later, changed)
+        regions.settle()
+        (marker,) = markers(regions.west).values()
+        assert marker["resolved"] == {"S": str(merged.stamp)}
+        check_consistency(regions)
+
+    def test_siblings_of_different_content_or_of_different_versions_are_not_equal(self, regions: TwoRegions) -> None:
+        first = create(regions.east)
+        one = update(regions.east, first, value="same")
+        two = update(regions.east, one, value="same")
+        other = update(regions.east, two, value="other")
+        assert not one.equals(two)
+        assert one.digest == two.digest != other.digest
+        assert not one.equals(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"id": "a", "meta": {"versionId": "1"}}, {"id": "b"}, True),
+        ({"meta": {"lastUpdated": "2026-01-01T00:00:00Z"}}, {"meta": {"versionId": "1"}}, True),
+        ({"meta": {"tag": [{"code": "a"}]}}, {}, False),
+        ({"gender": "other", "active": True}, {"active": True, "gender": "other"}, True),
+        ({"gender": "other"}, {"gender": "male"}, False),
+        (
+            {"extension": [{"url": "x", "valueDecimal": Number("1.0")}]},
+            {"extension": [{"url": "x", "valueDecimal": Number("1.00")}]},
+            False,
+        ),
+        ({"extension": [{"url": "x", "value": Number("1")}]}, {"extension": [{"url": "x", "value": "1"}]}, False),
+    ],
+)
+def test_digest_identifies_the_content_alone(one: Resource, other: Resource, same: bool) -> None:
+    key, stamp = RecordKey(TENANT, PATIENT, "a"), Stamp(1_800_000_000_000, 0, PEER)
+    here, there = (
+        version_of({**BODY, **part}, key=key, stamp=stamp, method=Method.PUT).digest for part in (one, other)
+    )
+    assert (here == there) == same

@@ -69,7 +69,7 @@ def entry(number: int, pk: str, sk: str, *, change: str = "INSERT", table: str =
 
 def version(number: int, key: RecordKey, stamp: Stamp, *, change: str = "INSERT", **texts: str) -> Entry:
     pk = f"{key.tenant}#{key.type}#{key.id}"
-    texts |= {"version": str(stamp), "resource": "Marked-Value", "method": "PUT"}
+    texts |= {"version": str(stamp), "resource": "Marked-Value", "method": "PUT", "digest": "d"}
     return entry(number, pk, f"v#{stamp}", change=change, **texts)
 
 
@@ -78,9 +78,12 @@ def test_record_is_reconciled_once_per_batch() -> None:
     stream = [version(1, ONE, A), version(2, TWO, A), version(3, ONE, C, replaces=str(A)), version(4, ONE, B)]
     assert reconciling.failed(*stream) == []
     one, two = reconciling.changes
-    assert (one.key, one.links) == (ONE, (Link(str(A), ("0",)), Link(str(C), (str(A),)), Link(str(B), ("0",))))
+    assert (one.key, one.links) == (
+        ONE,
+        (Link(str(A), ("0",), "d"), Link(str(C), (str(A),), "d"), Link(str(B), ("0",), "d")),
+    )
     assert (one.newest.key, one.newest.stamp, one.newest.resource) == (ONE, C, "Marked-Value")
-    assert (two.key, two.links, two.newest.stamp) == (TWO, (Link(str(A), ("0",)),), A)
+    assert (two.key, two.links, two.newest.stamp) == (TWO, (Link(str(A), ("0",), "d"),), A)
 
 
 @pytest.mark.parametrize("change", ["INSERT", "MODIFY", "REMOVE"])
@@ -91,7 +94,7 @@ def test_record_is_reconciled_once_per_batch() -> None:
         ("$platform#heartbeat#x", "head"),
         ("north-clinic#Patient#1", "c#0"),
         ("north-clinic#Patient#1", "head#us-east-1"),
-        ("north-clinic#DocumentReference#1", "pending"),
+        ("north-clinic#DocumentReference#1", "replica#us-east-1"),
         ("north-clinic#Patient?family#0f", "1"),
     ],
 )

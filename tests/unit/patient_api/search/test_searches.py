@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from patient_api.contract.keys import DOCUMENT
 from patient_api.errors import Malformed, StorageFault
 from patient_api.http.criteria import Criteria
+from unit.patient_api.fakes.api import accessed
 from unit.patient_api.fakes.aws import AUDIT, client_error
 from unit.patient_api.fakes.search import TENANT, SearchRegion, get, ids, link, next_query, person, posted
 
@@ -68,10 +69,10 @@ def test_search_without_results_is_audited(region: SearchRegion) -> None:
     region.search("family=unknown")
     region.search("_id=ada")
     region.search("patient=ada", kind=DOCUMENT)
-    assert sorted(item["record"] for item in region.audit()) == [
-        f"{TENANT}#Patient",
-        f"{TENANT}#Patient/ada",
-        f"{TENANT}#Patient/ada",
+    assert sorted(accessed(item) for item in region.audit()) == [
+        "Patient",
+        "Patient/ada",
+        "Patient/ada",
     ]
 
 

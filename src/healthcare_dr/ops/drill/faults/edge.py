@@ -1,4 +1,6 @@
-"""Faults that only the embedded AWS can inject: those of a region's HTTPS listener, and denied control planes."""
+"""Faults that only the embedded AWS can inject: those of a region's HTTPS listener, wrong clocks, and denied control
+planes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from healthcare_dr.emulator.fault_state import LONGEST_DELAY_SECONDS, OPEN, EdgeFault
+from healthcare_dr.emulator.fault_state import FURTHEST_CLOCK_SECONDS, LONGEST_DELAY_SECONDS, OPEN, EdgeFault
 from healthcare_dr.ops.drill.faults.fault import (
     FAULTS,
     Effect,
@@ -17,6 +19,7 @@ from healthcare_dr.ops.drill.faults.fault import (
     region_of,
     register,
 )
+from patient_api.contract.functions import FUNCTIONS
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.drill.experiment import Step
@@ -105,6 +108,43 @@ class Slow(EdgeListenerFault):
             description="of each answer; only and always for slow",
         ),
     )
+
+
+@register
+class ClockAhead(Fault[EmbeddedTarget]):
+    """The clocks of all functions of a region are wrong."""
+
+    name = "clock-ahead"
+    description = (
+        "the clocks of the region's functions are ahead by `ahead_seconds`: they refuse to write versions, and the "
+        "health checks fail"
+    )
+    mechanism = "the time of day of the functions' processes"
+    effect = "rejects"
+    parameters = (
+        Parameter(
+            name="ahead_seconds",
+            type=Annotated[float, Field(gt=0, le=FURTHEST_CLOCK_SECONDS)] | None,
+            description="by which clocks are wrong; only and always for clock-ahead",
+        ),
+    )
+
+    def entry(self, step: "Step", region: str | None, target: EmbeddedTarget) -> InjectedFault:
+        del target
+        return InjectedFault(fault=self.name, region=region, ahead_seconds=step.parameters["ahead_seconds"])
+
+    def apply(self, entry: InjectedFault, step: "Step", target: EmbeddedTarget) -> None:
+        del step
+        self._set(entry.ahead_seconds, entry, target)
+
+    def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: EmbeddedTarget) -> None:
+        # The newest of the other recorded faults of these clocks applies again.
+        others = [other for other in left if (other.fault, other.region) == (self.name, entry.region)]
+        self._set(others[-1].ahead_seconds if others else 0.0, entry, target)
+
+    def _set(self, seconds: float, entry: InjectedFault, target: EmbeddedTarget) -> None:
+        functions = [target.names.of(spec.name) for spec in FUNCTIONS]
+        target.aws.set_clock_ahead(region_of(entry), seconds, functions=functions)
 
 
 @register

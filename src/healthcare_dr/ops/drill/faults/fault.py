@@ -41,6 +41,8 @@ class InjectedFault:
     region: str | None
     """None for faults of both regions."""
     delay_seconds: float = 0.0
+    ahead_seconds: float = 0.0
+    """How many seconds the clocks of the region's functions are ahead."""
     before: State = field(default_factory=dict)
     hosts: str = ""
     """The host names, separated by spaces, for which an edge listener fails; empty when it fails for all."""

@@ -6,15 +6,17 @@ import json
 import math
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from random import Random
 from typing import Final
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.journal import Kind, Sample
-from healthcare_dr.ops.drill.load.client import Call, Client, Result
+from healthcare_dr.ops.drill.load.client import Call, Client, Recorded, Result
+from healthcare_dr.ops.drill.load.history import OperationHistory
 from healthcare_dr.ops.drill.load.ledger import Ledger
 from healthcare_dr.ops.drill.load.optimistic_update import FHIR, update
 from healthcare_dr.ops.drill.load.resolver import Answer, CachingResolver, FixedResolver, Resolver
@@ -28,6 +30,8 @@ SETTLED_SECONDS: Final = 3.0
 """The age at which a write is read: both regions have it by then, unless replication has a fault."""
 OLDEST: Final = 20
 """How many of the oldest patients are read and updated: few, so that clients of both regions update the same ones."""
+LONGEST_LIST: Final = 200
+"""A patient with so many updates is not read or updated any more: every version repeats the list."""
 TICK_SECONDS: Final = 0.1
 """How often the lateness of the event loop is measured."""
 FEWEST_PER_SECOND: Final = 5.0
@@ -116,6 +120,8 @@ class LoadGenerator:
         }
         self._ignore_ttl, self._dice = ignore_ttl, Random(seed)  # noqa: S311 - repeatable, and no secret
         self._numbers = count()
+        self._history = OperationHistory(clock)
+        self._updates: Counter[str] = Counter()
         self._samples: list[Sample] = []
         self._send_late: float | None = None
         self._loop_late: float | None = None
@@ -166,6 +172,10 @@ class LoadGenerator:
         """Return all requests that have ended so far, in the order of their ends."""
         return tuple(self._samples)
 
+    def history(self) -> OperationHistory:
+        """Return what the clients asked for and received about patients, the calibration included."""
+        return self._history
+
     def waiting_since(self) -> float | None:
         """Return when the oldest request in flight was due; None when there is none."""
         return min(list(self._dues.values()), default=None)
@@ -203,7 +213,7 @@ class LoadGenerator:
         try:
             if self._calibration is None:
                 await self._calibrate()
-            clients += [self._client(self._make_resolver()) for _ in range(self._clients)]
+            clients += [self._client(number, self._make_resolver()) for number in range(self._clients)]
             await self._drive(clients, under_way, woken)
             while under_way and self._failure is None and not self._stop_now.is_set():
                 await asyncio.wait(under_way, timeout=STOP_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -217,13 +227,15 @@ class LoadGenerator:
             for client in clients:
                 await client.close()
 
-    def _client(self, resolver: Resolver) -> Client:
+    def _client(self, number: int, resolver: Resolver) -> Client:
         return Client(
+            number=number,
             name=self._name,
             resolver=CachingResolver(resolver=resolver, clock=self._clock, ignore_ttl=self._ignore_ttl),
             trust=self._trust,
             retries=self._retries,
             timeout_seconds=self._timeout,
+            history=self._history,
         )
 
     async def _tick(self) -> None:
@@ -240,7 +252,8 @@ class LoadGenerator:
         resolvers: Sequence[Resolver] = [FixedResolver(answer) for answer in self._regions] or [
             self._make_resolver()
         ] * 2
-        clients = [self._client(resolver) for resolver in resolvers for _ in range(CLIENTS_PER_REGION)]
+        resolvers = [resolver for resolver in resolvers for _ in range(CLIENTS_PER_REGION)]
+        clients = [self._client(-number, resolver) for number, resolver in enumerate(resolvers, 1)]
         counts_from = self._clock() + WARM_UP_SECONDS
         end, served = counts_from + CALIBRATION_SECONDS, 0
 
@@ -302,10 +315,12 @@ class LoadGenerator:
         index = number % len(clients)
         client, kind = clients[index], self._kind()
         async with client.in_flight:
+            sent = self._clock()
             kind, result = await self._request(client, number, kind, self._patient())
         sample = Sample(
             at=due,
             seconds=self._clock() - due,
+            longest_wait=sent - due + result.longest_wait,
             kind=kind,
             client=index,
             region=result.region,
@@ -326,8 +341,9 @@ class LoadGenerator:
             return kind, await self._update(client, number, patient)
         if kind == "write":
             return kind, await self._write(client, number)
-        path = "/fhir/metadata" if patient is None else f"/fhir/Patient/{patient}"
-        return kind, await client.send(Call(method="GET", target=path, headers=self._headers()))
+        if patient is None:
+            return kind, await client.send(Call(method="GET", target="/fhir/metadata", headers=self._headers()))
+        return kind, await client.read(patient, self._headers())
 
     def _kind(self) -> Kind:
         drawn = self._dice.random() * 100
@@ -339,7 +355,9 @@ class LoadGenerator:
 
     def _patient(self) -> str | None:
         before = min(self._clock(), self._known_until) - SETTLED_SECONDS
-        oldest = [write.id for write in self._ledger.oldest("patient", OLDEST) if write.at <= before]
+        full = {id for id, updates in self._updates.items() if updates >= LONGEST_LIST}
+        patients = self._ledger.oldest("patient", OLDEST + len(full))
+        oldest = list(islice((each.id for each in patients if each.at <= before and each.id not in full), OLDEST))
         return self._dice.choice(oldest) if oldest else None
 
     def _headers(self, key: str | None = None) -> dict[str, str]:
@@ -353,7 +371,13 @@ class LoadGenerator:
         kind = resource["resourceType"]
         headers = self._headers(f"hdr-drill-{self._drill_id}-{kind.lower()}-{number}")
         return await client.send(
-            Call(method="POST", target=f"/fhir/{kind}", headers=headers, content=people.encoded(resource))
+            Call(
+                method="POST",
+                target=f"/fhir/{kind}",
+                headers=headers,
+                content=people.encoded(resource),
+                recorded=Recorded(kind="create") if kind == "Patient" else None,
+            )
         )
 
     async def _write(self, client: Client, number: int) -> Result:
@@ -387,6 +411,7 @@ class LoadGenerator:
                 error=sent.error,
                 region=announced.region,
                 attempts=announced.attempts + sent.attempts - 1,
+                longest_wait=max(announced.longest_wait, sent.longest_wait),
             )
             if not arrived:
                 return result
@@ -394,9 +419,8 @@ class LoadGenerator:
         return result
 
     async def _update(self, client: Client, number: int, patient: str) -> Result:
-        done = await update(
-            client, patient=patient, mark=f"{self._drill_id}-{number}", headers=self._headers(), dice=self._dice
-        )
+        self._updates[patient] += 1
+        done = await update(client, patient=patient, value=str(number), headers=self._headers(), dice=self._dice)
         if done.version is not None:
             self._ledger.acknowledge(
                 number=number, kind="update", id=patient, region=done.result.region or "", version=done.version

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.journal import Missing, Write, Written
 from healthcare_dr.ops.seed.sample_documents import SHA256, sha256
+from patient_api.contract.headers import NOT_YET_HERE
 
 if TYPE_CHECKING:
     import httpx
@@ -68,12 +70,17 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 4.0
 """In seconds, between two rounds of lookups in a busy region. It doubles from the first to the longest."""
 UNANSWERED_SECONDS: Final = 60.0
-"""After this time without an answer, a region is not asked again."""
+"""After this time without an answer, a region is not read again."""
 ROUND_FAILURES: Final = 2 * CONCURRENCY
 """This many lookups in a row without an answer end a round: more of them would keep the region busy."""
 
 OnAnswer = Callable[[int, int], None]
 """Called with the number of answered lookups and the number of all."""
+
+
+def is_not_yet_here(answer: "httpx.Response") -> bool:
+    """Return whether a region answered that it has not received a version that the request names: it is not busy."""
+    return answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and NOT_YET_HERE in answer.text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +324,7 @@ class Ledger:
     def _present(self, region: str, write: Write) -> bool | None:
         """Return whether a region has a write; None when it is busy."""
         answer = self._lookup(region, write)
-        if answer is None or answer.status_code == 404:
+        if answer is None or answer.status_code != 200:
             return None if answer is None else False
         if write.kind != "document":
             return True
@@ -342,7 +349,10 @@ class Ledger:
                 return None
 
     def _lookup(self, region: str, write: Write) -> "httpx.Response | None":
-        """Return the region's response, 200 or 404; None when it is busy or does not respond in time."""
+        """Return the region's response: 200, 404, or 503 for a version that it has not received.
+
+        None when it is busy or does not respond in time.
+        """
         import httpx
 
         kind = "DocumentReference" if write.kind == "document" else "Patient"
@@ -351,6 +361,8 @@ class Ledger:
             answer = self._endpoints[region].request(self._client, path, token=self._token)
         except httpx.TransportError:
             return None
+        if write.version is not None and is_not_yet_here(answer):
+            return answer
         if answer.status_code in BUSY:
             return None
         if answer.status_code not in (200, 404):

@@ -1,21 +1,27 @@
-"""Update a patient as clients do: read, change, and write conditionally; repeat when another write was faster."""
+"""Update a patient as clients do: append to the list that was read, conditionally; repeat when another was faster."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.load.client import PAUSE_SECONDS, Call, Client, Result
-from healthcare_dr.ops.seed.people import Resource, encoded
+from healthcare_dr.ops.drill.load.client import (
+    PAUSE_SECONDS,
+    Call,
+    Client,
+    Recorded,
+    Result,
+    appended,
+    patient_in,
+    with_appended,
+)
+from healthcare_dr.ops.seed.people import encoded
 
 FHIR: Final = "application/fhir+json"
-MARK: Final = "urn:healthcare-dr:drill-update"
 TURNS: Final = 6
 OVERTAKEN: Final = (404, 405, 409, 412)
-"""Another client was faster, or this region has not received the version that the other region returned before."""
+"""Another client was faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,63 +35,44 @@ class Updated:
     version: str | None
 
 
-async def update(client: Client, *, patient: str, mark: str, headers: Mapping[str, str], dice: Random) -> Updated:
-    """Write `mark`, which is unique to this update, into the record.
+async def update(client: Client, *, patient: str, value: str, headers: Mapping[str, str], dice: Random) -> Updated:
+    """Append `value`, which is unique to this update, to the list of the patient.
 
-    The PUT of an earlier attempt may have arrived although its response was lost. Then the current version has the
-    mark, and is the version that this update created.
+    The PUT of an earlier attempt may have arrived although its response was lost. Then the current version contains the
+    value, and counts as the version of this update.
 
     Raises:
         DeploymentError: the response is not one of the patient API.
     """
-    path, tried = f"/fhir/Patient/{patient}", 0
+    tried, waited = 0, 0.0
+
+    def ended(result: Result, attempts: int, version: str | None = None) -> Updated:
+        return Updated(result=replace(result, attempts=max(1, attempts), longest_wait=waited), version=version)
+
     for turn in range(TURNS):
         if turn:
             await asyncio.sleep(PAUSE_SECONDS * dice.uniform(0.5, 1.5))
-        result = await client.send(Call(method="GET", target=path, headers=dict(headers)))
-        tried += result.attempts
+        result = await client.read(patient, dict(headers))
+        tried, waited = tried + result.attempts, max(waited, result.longest_wait)
         if result.status == 404:
             continue
         if result.status != 200:
-            return _ended(result, tried)
-        resource, version = _read(result)
-        if _mark_of(resource) == mark:
-            return _ended(result, tried - 1, version)
+            return ended(result, tried)
+        resource, version = patient_in(result.body)
+        if value in appended(resource):
+            return ended(result, tried - 1, version)
         put = Call(
             method="PUT",
-            target=path,
+            target=f"/fhir/Patient/{patient}",
             headers={**headers, "Content-Type": FHIR, "If-Match": f'W/"{version}"'},
-            content=encoded(_marked(resource, mark)),
+            content=encoded(with_appended(resource, value)),
+            recorded=Recorded(kind="append", record=patient, named=version, value=value),
         )
         result = await client.send(put)
-        tried += result.attempts
+        tried, waited = tried + result.attempts, max(waited, result.longest_wait)
         if result.status == 200:
-            return _ended(result, tried - 1, _read(result)[1])
-        if result.status not in OVERTAKEN:
+            return ended(result, tried - 1, patient_in(result.body)[1])
+        # DNS may have changed since the read: this region waits for the version, which may be lost with the other one.
+        if result.status not in OVERTAKEN and not result.not_yet:
             break
-    return _ended(result, tried - 1)
-
-
-def _ended(result: Result, tried: int, version: str | None = None) -> Updated:
-    return Updated(result=replace(result, attempts=max(1, tried)), version=version)
-
-
-def _read(result: Result) -> tuple[Resource, str]:
-    """Return the resource in a response, and its version."""
-    try:
-        resource = json.loads(result.body)
-        version = resource["meta"]["versionId"]
-    except (ValueError, KeyError, TypeError):
-        version = None
-    if not isinstance(version, str):
-        raise DeploymentError("the API answered with a patient that has no version; is it the platform's?")
-    return resource, version
-
-
-def _mark_of(resource: Resource) -> str | None:
-    return next((found.get("valueString") for found in resource.get("extension", ()) if found.get("url") == MARK), None)
-
-
-def _marked(resource: Resource, mark: str) -> Resource:
-    others = [found for found in resource.get("extension", ()) if found.get("url") != MARK]
-    return {**resource, "extension": [*others, {"url": MARK, "valueString": mark}]}
+    return ended(result, tried - 1)

@@ -8,6 +8,7 @@ from typing import Final
 
 from healthcare_dr.ops.charts import environment, number
 from healthcare_dr.ops.drill.journal import Journal, Promise
+from healthcare_dr.ops.drill.report.anomalies import described, times
 from healthcare_dr.ops.drill.report.charts import Charts
 from healthcare_dr.ops.drill.self_monitor import THRESHOLDS
 
@@ -22,7 +23,7 @@ Card = tuple[str, str, str]
 def write_report(journal: Journal, folder: Path) -> Path:
     """Write `report.html` into `folder`, which exists, and return its path."""
     templates = environment(__package__)
-    templates.filters |= {"seconds": seconds, "result": result}
+    templates.filters |= {"seconds": seconds, "result": result, "times": times, "described": described}
     page = templates.get_template("report.html.j2").render(
         journal=journal,
         title=str(journal.experiment.get("title") or "Drill"),

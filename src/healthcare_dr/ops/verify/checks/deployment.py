@@ -35,7 +35,7 @@ def tags(live: LiveTarget, region: str) -> Iterator[str]:
     "state", "R1.1", "trap 37",
     expects="On AWS, Terraform's state is in a versioned bucket outside us-east-1",
     why="If the state is lost with us-east-1 or with one machine, the platform cannot be changed.",
-    fix="name a versioned bucket in the state's region as HDR_STATE_BUCKET: README, Deploy to AWS",
+    fix="name a versioned bucket in the state's region as HDR_STATE_BUCKET: docs/deploy.md",
 )  # fmt: skip
 def state(live: LiveTarget, region: str) -> Iterator[str]:
     del region

@@ -18,7 +18,8 @@ DNS: Final = 53
     "delegation", "R4.3", "trap 30",
     expects="With HDR_DNS_DELEGATED, the parent zone delegates the domain to the name servers of the platform's zone",
     why="Without the delegation no client queries the zone that fails over.",
-    fix="set the servers that `hdr outputs` shows as NameServers at the registrar",
+    fix="set the servers that `hdr outputs` shows as NameServers as NS records of the domain in the parent zone, or at "
+    "the registrar",
 )  # fmt: skip
 def delegation(live: LiveTarget, region: str) -> Iterator[str]:
     del region
@@ -77,8 +78,10 @@ def _hosts(servers: Sequence[str]) -> set[str]:
 def name_servers(domain: str) -> Sequence[str]:
     """Return the name servers to which the parent zone delegates a domain; none without a delegation.
 
+    The parent zone is that of a registry, or a zone of the operator, which may be several labels above the domain.
+
     Raises:
-        OSError: none of the parent's servers responds.
+        OSError: the parent zone cannot be found, or none of its servers responds.
     """
     return first_delegation(domain, _servers(domain.partition(".")[2]))
 
@@ -123,11 +126,13 @@ def first_delegation(
     raise OSError(failure)
 
 
-def _servers(zone: str) -> Iterator[tuple[str, int]]:
+def _servers(name: str) -> Iterator[tuple[str, int]]:
+    """Return the addresses and the port of the servers of the zone that contains a name."""
     import dns.exception
     import dns.resolver
 
     try:
+        zone = dns.resolver.zone_for_name(name, lifetime=LIMIT_SECONDS)
         found = list(dns.resolver.resolve(zone, "NS", lifetime=TIMEOUT_SECONDS))
     except dns.exception.DNSException as error:
         raise OSError(" ".join(str(error).split())) from error

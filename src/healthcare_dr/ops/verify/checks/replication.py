@@ -7,18 +7,15 @@ from typing import Any, Final
 from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
 from healthcare_dr.ops.verify.check import Problem, each_region, platform
 from healthcare_dr.ops.verify.live_target import LiveTarget, RequestFailedError
-from healthcare_dr.ops.verify.runner import submit_all
 from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_partition
 from patient_api.contract.keys import key as item_key
 
 # Sentinel and sweep run every minute.
 SCHEDULE_SECONDS: Final = 60
 
-# The number of documents that a sweep checks.
+# The number of documents that are checked.
 CHECKED: Final = 5000
 PAGE: Final = 500
-# The size of boto3's connection pool.
-HEAD_CONCURRENCY: Final = 10
 METRICS_WINDOW: Final = timedelta(minutes=15)
 
 
@@ -33,17 +30,16 @@ METRICS_WINDOW: Final = timedelta(minutes=15)
 )  # fmt: skip
 def pending(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
-    late = checked = 0
-    for page, last in _markers(live, region, announced_before=live.now() - timedelta(seconds=limit)):
-        answers = submit_all(lambda item: _is_late(live, region, item, limit), page, concurrency=HEAD_CONCURRENCY)
-        late += sum(answer.result() for answer in answers)
+    checked = 0
+    for page, last in _pending_documents(live, region):
+        late = sum((live.now() - stored).total_seconds() > limit for stored in page)
         checked += len(page)
         if late:
             more = "" if last else " or more"
             yield f"{late}{more} documents have not been in {live.peer(region)} for over {limit} s"
             return
         if checked >= CHECKED and not last:
-            yield Problem(f"more than {CHECKED} announced documents are open, and no more were checked", "unknown")
+            yield Problem(f"more than {CHECKED} documents are pending, and no more were checked", "unknown")
             return
 
 
@@ -136,41 +132,27 @@ def _reasons(reasons: list[str], service: str) -> Iterator[str]:
         yield reason
 
 
-def _markers(live: LiveTarget, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
-    """Yield pages of markers of unconfirmed documents, oldest first, and whether a page is the last.
-
-    Documents that are never uploaded stay listed for a day, and come first.
-    """
+def _pending_documents(live: LiveTarget, region: str) -> Iterator[tuple[list[datetime], bool]]:
+    """Yield pages of the times at which pending documents were uploaded, and whether a page is the last."""
     request: dict[str, Any] = {
         "TableName": live.names.records_table,
         "IndexName": UPDATE_INDEX,
-        "KeyConditionExpression": "update_shard = :shelf AND updated < :before",
-        "ExpressionAttributeValues": {
-            ":shelf": {"S": pending_partition(region)},
-            ":before": {"S": f"{round(announced_before.timestamp() * 1000):013d}"},
-        },
+        "KeyConditionExpression": "update_shard = :list",
+        "ExpressionAttributeValues": {":list": {"S": pending_partition(region)}},
         "Limit": PAGE,
     }
     last = False
     while not last:
         answer = live.request_first_page("dynamodb", region, "query", **request)
         last = "LastEvaluatedKey" not in answer
-        yield answer["Items"], last
+        yield [_stored(item) for item in answer["Items"]], last
         request = request | {"ExclusiveStartKey": answer.get("LastEvaluatedKey")}
 
 
-def _is_late(live: LiveTarget, region: str, item: Any, limit: int) -> bool:
-    """Return whether a document's bytes have been in the region for more than `limit` seconds."""
-    tenant, _, identifier = item["pk"]["S"].split("#")
-    bucket, name = live.documents_bucket(region), f"documents/{tenant}/{identifier}"
-    head = live.request_optional("s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=name)
-    if head is None or (live.now() - head["LastModified"]).total_seconds() <= limit:
-        return False
-    # The time of an object in parts is that of the start of its upload; the marker has that of its completion.
-    key = {"pk": item["pk"], "sk": item["sk"]}
-    marker = live.request("dynamodb", region, "get_item", TableName=live.names.records_table, Key=key).get("Item") or {}
-    completed = marker.get("completed", {}).get("S")
-    return completed is None or (live.now() - datetime.fromisoformat(completed)).total_seconds() > limit
+def _stored(item: Any) -> datetime:
+    """Return when the region recorded the object of a document."""
+    _, millis, _ = item["updated"]["S"].split("#")
+    return datetime.fromtimestamp(int(millis) / 1000, UTC)
 
 
 def _metric(live: LiveTarget, region: str, metric: str, source: str, target: str, statistic: str) -> list[float]:

@@ -7,6 +7,7 @@ from healthcare_dr.ops.terraform.state import Resource
 from healthcare_dr.ops.verify.check import REDEPLOY, Problem, each_region, platform
 from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, LiveTarget
 from patient_api.contract.keys import DRAIN_PARTITION, key
+from patient_api.contract.routes import PROBE_STAGE
 
 MISSING = ("NoSuchHealthCheck",)
 # Route 53 considers an endpoint healthy if more than this share of its checkers does.
@@ -79,7 +80,7 @@ def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
 )  # fmt: skip
 def verdict(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in _checks(live, region):
-        if deployed["resource_path"] != "/health":
+        if deployed["resource_path"] != f"/{PROBE_STAGE}/health":
             continue
         answer = live.request_optional(
             "route53", GLOBAL_REGION, "get_health_check_status", MISSING, HealthCheckId=deployed["id"]
@@ -176,7 +177,10 @@ def _designed(live: LiveTarget, deployed: Resource, config: dict[str, Any]) -> d
         "the port": (config.get("Port"), deployed["port"]),
         "the interval": (config.get("RequestInterval"), live.settings.health_check_interval),
         "the failure threshold": (config.get("FailureThreshold"), live.settings.failure_threshold),
-        "inversion": (bool(config.get("Inverted")), str(deployed["resource_path"]).startswith("/drain/")),
+        "inversion": (
+            bool(config.get("Inverted")),
+            str(deployed["resource_path"]).startswith(f"/{PROBE_STAGE}/drain/"),
+        ),
         "SNI": (bool(config.get("EnableSNI")), True),
     }
 

@@ -11,10 +11,23 @@ import pytest
 
 from healthcare_dr.ops.charts import steps
 from healthcare_dr.ops.drill.journal import Event, Journal, Milestones, Observation, Promise, Sample
+from healthcare_dr.ops.drill.report.anomalies import explained
 from healthcare_dr.ops.drill.report.charts import Axis, Band, Latency, axis, bands, latencies, outcomes
 from healthcare_dr.ops.drill.report.page import write_report
 from healthcare_dr.ops.drill.self_monitor import instrument_health
-from unit.ops.drill.sample_journal import EAST, FAULT, NASTY, WEST, empty, journal
+from unit.ops.drill.sample_journal import (
+    EAST,
+    FAULT,
+    LATER,
+    NASTY,
+    V1,
+    V2,
+    V3,
+    WEST,
+    consistency,
+    empty,
+    journal,
+)
 
 
 class Page(HTMLParser):
@@ -51,7 +64,9 @@ def charts(text: str) -> list[ElementTree.Element]:
 
 
 def request(**changes: object) -> Sample:
-    made = Sample(at=0.5, seconds=0.1, kind="read", client=0, region=EAST, status=200, error=None, attempts=1)
+    made = Sample(
+        at=0.5, seconds=0.1, longest_wait=0.1, kind="read", client=0, region=EAST, status=200, error=None, attempts=1
+    )
     return replace(made, **changes)  # type: ignore[arg-type] # a JSON value or a fake
 
 
@@ -87,6 +102,33 @@ def test_missing_values_are_stated(tmp_path: Path) -> None:
     assert "Not started" in text
     way = Milestones(fault=FAULT)
     assert "not reached" in Page(written(replace(journal(), milestones=way, promises=()), tmp_path)).text
+
+
+def test_anomaly_is_shown_with_the_operations_that_explain_it(tmp_path: Path) -> None:
+    text = " ".join(Page(written(journal(), tmp_path)).text.split())
+    assert "Checked: 1200 operations, 41 of them without a certain outcome; 20 records" in text
+    assert f"Lost update in {EAST} Patient/p1: {V2} and {V3} both replaced {V1} in one region." in text
+    assert f"30.100-30.200 s 1 {EAST} append 7 with If-Match {V1}: 200, version {V2}" in text
+    assert "Histories were not checked" in Page(written(empty(), tmp_path)).text
+
+
+def test_history_without_operations_is_stated(tmp_path: Path) -> None:
+    nothing = replace(consistency(), operations=0, anomalies=())
+    assert "There was nothing to check" in Page(written(replace(journal(), consistency=nothing), tmp_path)).text
+
+
+def test_anomaly_is_explained_in_lines_of_text() -> None:
+    unknown = replace(LATER, status=None, version=None, region=None)
+    read = replace(LATER, kind="read", value=None, named=V2)
+    (anomaly,) = consistency().anomalies
+    assert list(explained([replace(anomaly, operations=(unknown, read)), replace(anomaly, region=None)])) == [
+        f"lost update, Patient/p1 in {EAST}: {V2} and {V3} both replaced {V1} in one region",
+        f"  30.150-30.300 s  client 2  no region  append 8 with If-Match {V1}: no response; it may have had an effect",
+        f"  30.150-30.300 s  client 2  {EAST}  read with Minimum-Version {V2}: 200, version {V3}",
+        f"lost update, Patient/p1: {V2} and {V3} both replaced {V1} in one region",
+        f"  30.100-30.200 s  client 1  {EAST}  append 7 with If-Match {V1}: 200, version {V2}",
+        f"  30.150-30.300 s  client 2  {EAST}  append 8 with If-Match {V1}: 200, version {V3}",
+    ]
 
 
 def test_text_of_a_journal_is_escaped(tmp_path: Path) -> None:

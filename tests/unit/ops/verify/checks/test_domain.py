@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
+import dns.resolver
 import dns.rrset
 import pytest
 
 from healthcare_dr.ops.verify.checks import domain
-from healthcare_dr.ops.verify.checks.domain import first_delegation
+from healthcare_dr.ops.verify.checks.domain import first_delegation, name_servers
 from support.dns_server import dns_server
 from unit.ops.verify.fakes import NOW, Answers, found, live, problems, refusal
 
@@ -107,6 +110,36 @@ def silent() -> Iterator[tuple[str, int]]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
         yield listening.getsockname()
+
+
+@pytest.mark.trap(30)
+@pytest.mark.parametrize(("delegated", "expected"), [(OURS, OURS), ([], [])], ids=["delegated", "not delegated"])
+def test_delegation_is_read_from_the_zone_of_the_operator(
+    monkeypatch: pytest.MonkeyPatch, delegated: list[str], expected: list[str]
+) -> None:
+    """The zone clinic-one.org delegates dr.east.clinic-one.org; there is no zone east.clinic-one.org."""
+    zone, own = "clinic-one.org.", "dr.east.clinic-one.org"
+    records = {(zone, "SOA"): "ns.clinic-one.org. x. 1 2 3 4 5", (zone, "NS"): "ns.clinic-one.org."}
+    records[f"ns.{zone}", "A"] = "127.0.0.1"
+
+    def respond(query: dns.message.Message, udp: bool) -> dns.message.Message:
+        response, (question,) = dns.message.make_response(query), query.question
+        response.flags |= dns.flags.RA
+        kind = dns.rdatatype.to_text(question.rdtype)
+        if value := records.get((str(question.name), kind)):
+            response.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, value))
+        elif str(question.name) == f"{own}." and delegated:
+            response.authority.append(dns.rrset.from_text_list(question.name, 60, "IN", "NS", delegated))
+        elif str(question.name) != zone:
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        return response
+
+    with dns_server(respond) as (address, port):
+        resolver = dns.resolver.Resolver(configure=False)
+        resolver.nameservers, resolver.port = [address], port
+        monkeypatch.setattr(dns.resolver, "default_resolver", resolver)
+        monkeypatch.setattr(domain, "DNS", port)
+        assert name_servers(own) == expected
 
 
 @pytest.mark.trap(30)
