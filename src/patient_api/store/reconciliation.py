@@ -4,9 +4,9 @@ A version follows the version that it replaces and those that it merges. Version
 *siblings*. A version descends from all that it follows, and from all that those descend from.
 
 Siblings with the same content are equal: a request that was repeated in the other region has written both. They are no
-conflict. The newer one counts as following the older one too, and a version that descends from one of them as
-following those of them that are older than itself (`lineage_of`): it has their content behind it. So equal siblings
-unite by themselves, no further version is written, and versions that differ again after them conflict with each other.
+conflict. The newer one counts as following the older one too, and so does the first version newer than both in each
+line that descends from one of them (`lineage_of`): it has their content behind it. So equal siblings unite by
+themselves, no further version is written, and versions that differ again after them conflict with each other.
 
 Items of a record replicate one by one and in any order, and each region can write a version that follows the same one.
 Reconciliation deletes nothing:
@@ -95,10 +95,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Conflict:
-    """The state of a marker: the siblings, and the version that resolved their conflict."""
+    """The state of a marker: the siblings, and the version that resolved their conflict.
+
+    That version is itself a member when it merged versions of which some were still on their way to the region that
+    wrote the marker. It descends from all the others.
+    """
 
     members: frozenset[str]
     resolved: str | None = None
+
+    @classmethod
+    def of(cls, item: Item) -> "Conflict":
+        """Return the conflict in a marker item."""
+        members = frozenset(member["S"] for member in item["members"]["L"])
+        return cls(members, item["resolved"]["S"] if "resolved" in item else None)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -211,7 +221,7 @@ class Reconciler:
             "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":conflict": {"S": CONFLICT_PREFIX}},
         }
         items = self._query(condition, LARGEST_RECORD)
-        return {item["sk"]["S"].removeprefix(CONFLICT_PREFIX): _conflict(item) for item in items}
+        return {item["sk"]["S"].removeprefix(CONFLICT_PREFIX): Conflict.of(item) for item in items}
 
     def _replaced_by(self, key: RecordKey, stamp: str) -> str:
         """Return the version that a version replaces, or the version itself when it is not here."""
@@ -270,8 +280,9 @@ class Reconciler:
 def lineage_of(links: Iterable[Link]) -> Lineage:
     """Return what each version follows, which includes its older equal siblings.
 
-    A version that descends from another one also follows that one's equal siblings which are older than itself, unless
-    it descends from them already.
+    A version that follows one which descends from an equal sibling also follows those of its siblings which are newer
+    than the followed version and older than itself. Whether it descends from them in another way does not matter:
+    versions in between may still be on their way, and what a version follows must not depend on them.
     """
     ordered = sorted(links, key=lambda link: link.stamp)
     equal = _equal_siblings(ordered)
@@ -279,15 +290,16 @@ def lineage_of(links: Iterable[Link]) -> Lineage:
     behind: dict[str, frozenset[str]] = {}
     """Of each version, those with equal siblings among itself and the versions that it descends from."""
     for link in ordered:
-        follows = set(link.follows)
-        found = follows
-        known = frozenset(equal.keys() & {link.stamp})
-        while found:
-            known = known.union(*(behind.get(stamp, ()) for stamp in found))
-            found = {other for stamp in known for other in equal[stamp] if other < link.stamp} - known
+        follows = set(link.follows) | {other for other in equal.get(link.stamp, ()) if other < link.stamp}
+        ahead = list(follows)
+        while ahead:
+            followed = ahead.pop()
+            siblings = set[str]().union(*(equal[stamp] for stamp in behind.get(followed, ())))
+            found = {other for other in siblings if followed < other < link.stamp} - follows
             follows |= found
+            ahead += found
         lineage[link.stamp] = follows
-        behind[link.stamp] = known
+        behind[link.stamp] = frozenset(equal.keys() & {link.stamp}).union(*(behind.get(one, ()) for one in follows))
     return lineage
 
 
@@ -333,11 +345,6 @@ def _continues(newest: Sequence[Link], arrived: Set[str]) -> bool:
     before = [*(link.stamp for link in newest[1:]), ORIGIN]
     chained = all(link.follows == (stamp,) for link, stamp in zip(top, before, strict=False))
     return chained and {link.stamp for link in top} == arrived
-
-
-def _conflict(item: Item) -> Conflict:
-    members = frozenset(member["S"] for member in item["members"]["L"])
-    return Conflict(members, item["resolved"]["S"] if "resolved" in item else None)
 
 
 def _unchanged(known: Conflict | None) -> dict[str, Any]:

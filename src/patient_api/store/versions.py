@@ -38,6 +38,7 @@ from patient_api.store.model import (
     version_item,
     version_of_item,
 )
+from patient_api.store.reconciliation import Conflict
 
 T = TypeVar("T")
 
@@ -181,7 +182,8 @@ class VersionStore:
 
         Equal siblings are left out. A version that has not arrived here is assumed to differ.
         """
-        groups = self._conflicts(key)
+        # A member that resolved a conflict descends from the others, and is concurrent with none of them.
+        groups = [conflict.members - {conflict.resolved} for conflict in self._conflicts(key)]
         held = {str(version.stamp): version for version in versions}
         members = set[str]().union(*(group for group in groups if not group.isdisjoint(held)))
         for stamp in sorted(members - held.keys()):
@@ -196,8 +198,8 @@ class VersionStore:
 
         return {version.stamp: others(version) for version in versions}
 
-    def _conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]:
-        """Return the groups of versions of a record that have a marker."""
+    def _conflicts(self, key: RecordKey) -> Sequence[Conflict]:
+        """Return the conflicts of a record."""
         with translated("Query"):
             response = self.client.query(
                 TableName=self.table,
@@ -205,7 +207,7 @@ class VersionStore:
                 ExpressionAttributeValues={":pk": {"S": key.partition}, ":conflicts": {"S": CONFLICT_PREFIX}},
                 ConsistentRead=True,
             )
-        return [frozenset(member["S"] for member in item["members"]["L"]) for item in response["Items"]]
+        return [Conflict.of(item) for item in response["Items"]]
 
     def _first(self, key: RecordKey, *, ascending: bool) -> Version | None:
         found, _ = self._versions(key, ascending=ascending, Limit=1)

@@ -335,14 +335,17 @@ def united(items: Iterable[Item]) -> Lineage:
 
     raw = lineage(versions.values())
     for stamp in sorted(raw):
-        follows = raw[stamp]
-        while True:
-            ancestors = behind(stamp, raw)
-            older = [other for other in versions if other < stamp and other not in ancestors]
-            found = {other for other in older for one in ancestors & versions.keys() if equal(one, other)}
-            if not found:
-                break
-            follows |= found
+        ahead = sorted(raw[stamp])
+        for other in versions:
+            if other < stamp and equal(stamp, other):
+                ahead.append(other)
+        while ahead:
+            followed = ahead.pop()
+            raw[stamp].add(followed)
+            for ancestor in behind(followed, raw) & versions.keys():
+                for other in versions:
+                    if followed < other < stamp and equal(ancestor, other) and other not in raw[stamp]:
+                        ahead.append(other)
     return raw
 
 

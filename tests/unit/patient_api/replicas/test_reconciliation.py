@@ -5,6 +5,8 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patient_api.clock import Stamp
 from patient_api.contract.keys import OPEN_CONFLICTS, PATIENT
@@ -13,7 +15,7 @@ from patient_api.fhir.codec import Number
 from patient_api.http.payload import Resource
 from patient_api.http.preconditions import weak
 from patient_api.store.model import Marker, Method, RecordKey, Version, marker_item, version_item, version_of
-from patient_api.store.reconciliation import Link
+from patient_api.store.reconciliation import ORIGIN, Link, lineage_of
 from unit.patient_api.fakes.aws import PEER, RECORDS, Item, key_of
 from unit.patient_api.fakes.regions import TENANT, Message, Moment, Region, TwoRegions, check_consistency, request
 
@@ -293,6 +295,28 @@ def test_link_has_replaced_and_merged_versions() -> None:
     assert link == Link(str(stamp), ("a", "b"), "c")
 
 
+@st.composite
+def histories(draw: st.DrawFn) -> list[Link]:
+    """A record's versions, oldest first: each replaces an older one, and may merge another."""
+    stamps = [str(Stamp(1_800_000_000_000 + number, 0, PEER)) for number in range(draw(st.integers(4, 6)))]
+    links = [Link(stamps[0], (ORIGIN,), "a")]
+    for number, stamp in enumerate(stamps[1:], 1):
+        older = [stamps[number - 1], ORIGIN, *stamps[: number - 1]]
+        merged = draw(st.just(None) | st.sampled_from(stamps[:number]))
+        follows = (draw(st.sampled_from(older)), *filter(None, [merged]))
+        links.append(Link(stamp, follows, draw(st.sampled_from("aab"))))
+    return links
+
+
+@settings(max_examples=1_000)
+@given(histories(), st.data())
+def test_version_follows_no_fewer_versions_when_more_have_arrived(links: list[Link], data: st.DataObject) -> None:
+    late = data.draw(st.sampled_from(links))
+    whole = lineage_of(links)
+    for stamp, follows in lineage_of(link for link in links if link != late).items():
+        assert set(follows) <= set(whole[stamp])
+
+
 def create_once(region: Region) -> Version:
     return region.containers[0].creation.create(request(BODY, idempotency_key="once")).version
 
@@ -455,6 +479,32 @@ class TestEqualSiblings:
         regions.settle()
         (marker,) = markers(regions.west).values()
         assert marker["resolved"] == {"S": str(merged.stamp)}
+        check_consistency(regions)
+
+    def test_merge_of_one_of_them_before_its_own_ancestors_arrive_is_no_conflict_afterwards(
+        self, regions: TwoRegions
+    ) -> None:
+        east, west = equal_creations(regions)
+        regions.settle()
+        regions.now_ms += 5
+        changed = update(regions.west, west)
+        regions.settle()
+        regions.now_ms += 5
+        onward = update(regions.west, changed)
+        regions.now_ms += 5
+        merged = merge(regions.west, onward, east)
+        # The east receives the merge first, and does not see yet that it descends from the change.
+        arrive(regions, regions.east, merged)
+        regions.east.reconcile()
+        (marker,) = markers(regions.east).values()
+        assert members(marker) == stamps(changed, merged)
+        assert "resolved" not in marker
+        regions.settle()
+        for region in regions.all:
+            (marker,) = markers(region).values()
+            assert marker["resolved"] == {"S": str(merged.stamp)}
+            concurrent = region.containers[0].records.concurrent(east.key, [changed, merged])
+            assert concurrent == {changed.stamp: [], merged.stamp: []}
         check_consistency(regions)
 
     def test_siblings_of_different_content_or_of_different_versions_are_not_equal(self, regions: TwoRegions) -> None:
