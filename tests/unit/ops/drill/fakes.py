@@ -380,6 +380,8 @@ class Region:
         self.region, self.port, self.refused, self.readable, self.hang = region, 0, 0, True, False
         self.seen: list[tuple[str, str, str, str]] = []
         self.upload_status = 200
+        self.delays: dict[str, float] = {}
+        """By how many seconds the responses to a method are late."""
         self.names: set[str | None] = set()
         self.announced: dict[str, Any] = {}
         self.bodies: list[dict[str, Any]] = []
@@ -420,6 +422,7 @@ class Region:
         meta, own = {"versionId": self.version(0)}, list[tuple[bytes, bytes]]()
         while self.hang:
             await asyncio.sleep(0.05)
+        await asyncio.sleep(self.delays.get(method, 0.0))
         if host == NAME and self.refused:
             self.refused -= 1
             status = 503

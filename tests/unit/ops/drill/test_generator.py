@@ -72,6 +72,17 @@ def test_refused_request_is_repeated_with_the_same_idempotency_key(regions: Regi
     assert Counter(key for *_, key in regions[EAST].seen) == {"hdr-drill-d1-patient-0": 4}
 
 
+def test_longest_wait_includes_an_attempt_that_was_repeated(regions: Regions, generator: MakeGenerator) -> None:
+    east, load = regions[EAST], generator(write_percent=100, retries=1, rate=0.01, timeout_seconds=0.5)
+    east.hang = True
+    load.start()
+    until(lambda: len(east.seen) == 2)
+    east.hang = False
+    until(lambda: bool(load.samples()))
+    load.stop()
+    assert load.samples()[0].longest_wait >= 0.5
+
+
 def test_refused_connection_is_a_failure_and_stop_does_not_wait_for_a_hanging_request(
     regions: Regions, generator: MakeGenerator
 ) -> None:
@@ -132,18 +143,20 @@ def test_records_written_just_before_the_method_are_not_read_in_it(
 
 
 @pytest.mark.requirement("R4.2")
-@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(("status", "slow"), [(200, "POST"), (200, "PUT"), (500, "PUT")])
 def test_document_is_acknowledged_after_its_upload(
-    regions: Regions, generator: MakeGenerator, ledger: Ledger, status: int
+    regions: Regions, generator: MakeGenerator, ledger: Ledger, status: int, slow: str
 ) -> None:
     east = regions[EAST]
     address = {"url": "address", "valueUrl": f"https://127.0.0.2:{east.port}/bucket/key"}
     upload = {"url": UPLOAD, "extension": [address]}
+    east.delays[slow] = 0.5
     east.announced, east.upload_status = {"content": [{"attachment": {"extension": [upload]}}]}, status
     ledger.acknowledge(number=-1, kind="patient", id="old", region=EAST)
     later = generator(clock=lambda: time.monotonic() + 60, write_percent=0, document_percent=100, rate=0.01)
     sample = samples_of(later)[0]
     assert (sample.kind, sample.status) == ("document", status)
+    assert 0.5 <= sample.longest_wait < sample.seconds
     assert east.bodies[0]["subject"] == {"reference": "Patient/old"}
     assert [seen[:2] for seen in east.seen] == [("POST", "/fhir/DocumentReference"), ("PUT", "/bucket/key")]
     documents = [write.id for write in ledger.writes() if write.kind == "document"]

@@ -85,6 +85,13 @@ def test_update_is_repeated_until_it_is_acknowledged_once(
         assert len(east.kept["old"]) == 2, "the update was made twice"
 
 
+@pytest.mark.parametrize("slow", ["GET", "PUT"])
+def test_longest_wait_of_an_update_includes_its_read(east: Region, updated: Updates, slow: str) -> None:
+    east.delays[slow] = 0.5
+    sample, _ = updated()
+    assert 0.5 <= sample.longest_wait < sample.seconds
+
+
 def test_update_of_a_patient_that_has_not_arrived_waits_for_it(regions: dict[str, Region], updated: Updates) -> None:
     west = regions[WEST]
     west.keep("other", {})

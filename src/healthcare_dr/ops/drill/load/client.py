@@ -59,11 +59,15 @@ class Result:
     region: str | None
     """The region of the last attempt; None when no address was found, or the address is not that of an API."""
     attempts: int
-    longest_wait: float = 0.0
+    longest_wait: float
     """The longest time that an attempt took, in seconds."""
     body: bytes = b""
     not_yet: bool = False
     """Whether the region answered that it has not received a version that the call names."""
+
+    def after(self, earlier: "Result") -> "Result":
+        """Return this result with the longest wait of both."""
+        return replace(self, longest_wait=max(earlier.longest_wait, self.longest_wait))
 
 
 def patient_in(body: bytes) -> tuple[Resource, str]:
@@ -143,9 +147,7 @@ class Client:
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 return result
-            waited = result.longest_wait
-            result = await self._attempt(call, result.attempts + 1)
-            result = replace(result, longest_wait=max(waited, result.longest_wait))
+            result = (await self._attempt(call, result.attempts + 1)).after(result)
 
     async def read(self, patient: str, headers: dict[str, str]) -> Result:
         """Read a patient: the version that this client knows, or a later one, if the region has it."""
@@ -167,12 +169,12 @@ class Client:
     async def _attempt(self, call: Call, attempt: int) -> Result:
         began, result = self._history.clock(), None
         try:
-            result = await self._exchange(call, attempt)
+            result = await self._exchange(call, attempt, began)
         finally:
             # An attempt that is cancelled may have arrived.
             if call.recorded is not None:
                 self._record(call.recorded, began, result)
-        return replace(result, longest_wait=self._history.clock() - began)
+        return result
 
     def _record(self, asked: Recorded, began: float, result: Result | None) -> None:
         """Add an attempt to the history, and its version to the session. Raises DeploymentError as `patient_in`."""
@@ -201,7 +203,7 @@ class Client:
                 )
             )
 
-    async def _exchange(self, call: Call, attempt: int) -> Result:
+    async def _exchange(self, call: Call, attempt: int, began: float) -> Result:
         import httpx
 
         region: str | None = None
@@ -215,12 +217,14 @@ class Client:
                     call.method, call.target, headers=call.headers, content=call.content or None
                 )
         except (ResolutionError, httpx.HTTPError) as error:
-            return Result(status=None, error=type(error).__name__, region=region, attempts=attempt)
+            waited = self._history.clock() - began
+            return Result(status=None, error=type(error).__name__, region=region, attempts=attempt, longest_wait=waited)
         return Result(
             status=answer.status_code,
             error=None,
             region=region,
             attempts=attempt,
+            longest_wait=self._history.clock() - began,
             body=answer.content,
             not_yet=is_not_yet_here(answer),
         )

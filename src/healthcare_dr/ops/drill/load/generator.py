@@ -411,8 +411,8 @@ class LoadGenerator:
                 error=sent.error,
                 region=announced.region,
                 attempts=announced.attempts + sent.attempts - 1,
-                longest_wait=max(announced.longest_wait, sent.longest_wait),
-            )
+                longest_wait=sent.longest_wait,
+            ).after(announced)
             if not arrived:
                 return result
         self._ledger.acknowledge(number=number, kind="document", id=created["id"], region=announced.region or "")

@@ -44,16 +44,16 @@ async def update(client: Client, *, patient: str, value: str, headers: Mapping[s
     Raises:
         DeploymentError: the response is not one of the patient API.
     """
-    tried, waited = 0, 0.0
+    tried, result = 0, Result(status=None, error=None, region=None, attempts=0, longest_wait=0.0)
 
     def ended(result: Result, attempts: int, version: str | None = None) -> Updated:
-        return Updated(result=replace(result, attempts=max(1, attempts), longest_wait=waited), version=version)
+        return Updated(result=replace(result, attempts=max(1, attempts)), version=version)
 
     for turn in range(TURNS):
         if turn:
             await asyncio.sleep(PAUSE_SECONDS * dice.uniform(0.5, 1.5))
-        result = await client.read(patient, dict(headers))
-        tried, waited = tried + result.attempts, max(waited, result.longest_wait)
+        result = (await client.read(patient, dict(headers))).after(result)
+        tried += result.attempts
         if result.status == 404:
             continue
         if result.status != 200:
@@ -68,8 +68,8 @@ async def update(client: Client, *, patient: str, value: str, headers: Mapping[s
             content=encoded(with_appended(resource, value)),
             recorded=Recorded(kind="append", record=patient, named=version, value=value),
         )
-        result = await client.send(put)
-        tried, waited = tried + result.attempts, max(waited, result.longest_wait)
+        result = (await client.send(put)).after(result)
+        tried += result.attempts
         if result.status == 200:
             return ended(result, tried - 1, patient_in(result.body)[1])
         # DNS may have changed since the read: this region waits for the version, which may be lost with the other one.
