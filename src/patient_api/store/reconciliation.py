@@ -183,11 +183,9 @@ class Reconciler:
         for _ in range(ATTEMPTS):
             known = self._conflicts(key)
             due = followed | {after for after, conflict in known.items() if conflict.resolved is None}
-            # Equal siblings of a version are newer than the one that it replaces. Reads one item of each due version.
-            first = min(self._replaced_by(key, stamp) for stamp in sorted(due))
-            links = self._links(key, after=first)
+            links = self._links_since(key, due)
             lineage = lineage_of(links)
-            due |= _equal_siblings(link for link in links if link.follows[0] >= first).keys()
+            due |= _equal_siblings(links).keys()
             found = {after: conflict_after(after, lineage, known.get(after)) for after in sorted(due)}
             changed = {
                 after: conflict for after, conflict in found.items() if conflict and conflict != known.get(after)
@@ -222,6 +220,19 @@ class Reconciler:
         }
         items = self._query(condition, LARGEST_RECORD)
         return {item["sk"]["S"].removeprefix(CONFLICT_PREFIX): Conflict.of(item) for item in items}
+
+    def _links_since(self, key: RecordKey, due: Set[str]) -> Sequence[Link]:
+        """Return the versions from the oldest of the due ones on, and all that may be equal siblings of one of them.
+
+        Equal siblings are newer than the version that they replace. Reads one item of each due version.
+        """
+        first = min(self._replaced_by(key, stamp) for stamp in sorted(due))
+        while True:
+            links = self._links(key, after=first)
+            oldest = min((link.follows[0] for link in links), default=first)
+            if oldest >= first:
+                return links
+            first = oldest
 
     def _replaced_by(self, key: RecordKey, stamp: str) -> str:
         """Return the version that a version replaces, or the version itself when it is not here."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from patient_api.clock import Stamp
@@ -21,6 +22,8 @@ from unit.patient_api.fakes.regions import TENANT, Message, Moment, Region, TwoR
 
 BODY: Resource = {"resourceType": PATIENT, "name": [{"family": "Example"}]}
 NUMBERS = count()
+THIRD = "eu-central-1"
+"""The region of versions that both regions receive."""
 
 
 @pytest.fixture
@@ -259,7 +262,7 @@ def test_new_sibling_reopens_a_resolved_conflict(regions: TwoRegions, diverged: 
     counted = regions.west.conflicts()
     third = replace(east, stamp=Stamp(east.stamp.millis, 9, "eu-central-1"), digest="of another content")
     item = version_item(third)
-    regions.west.replica.receive(Message(RECORDS, key_of(item), item, Moment(2**60, "eu-central-1")))
+    regions.west.replica.receive(Message(RECORDS, key_of(item), item, Moment(2**60, THIRD)))
     regions.west.reconcile()
     marker = markers(regions.west)[f"c#{first.stamp}"]
     assert members(marker) == stamps(east, west, third)
@@ -298,7 +301,7 @@ def test_link_has_replaced_and_merged_versions() -> None:
 @st.composite
 def histories(draw: st.DrawFn) -> list[Link]:
     """A record's versions, oldest first: each replaces an older one, and may merge another."""
-    stamps = [str(Stamp(1_800_000_000_000 + number, 0, PEER)) for number in range(draw(st.integers(4, 6)))]
+    stamps = [str(Stamp(1_800_000_000_000 + number, 0, THIRD)) for number in range(draw(st.integers(4, 6)))]
     links = [Link(stamps[0], (ORIGIN,), "a")]
     for number, stamp in enumerate(stamps[1:], 1):
         older = [stamps[number - 1], ORIGIN, *stamps[: number - 1]]
@@ -315,6 +318,53 @@ def test_version_follows_no_fewer_versions_when_more_have_arrived(links: list[Li
     whole = lineage_of(links)
     for stamp, follows in lineage_of(link for link in links if link != late).items():
         assert set(follows) <= set(whole[stamp])
+
+
+def linked(*versions: tuple[list[int], str]) -> list[Link]:
+    """Return versions from the numbers of those that each follows, and a letter for its content."""
+    stamps = [str(Stamp(1_800_000_000_000 + number, 0, THIRD)) for number in range(len(versions))]
+    return [
+        Link(stamp, tuple(stamps[number] for number in follows) or (ORIGIN,), content)
+        for stamp, (follows, content) in zip(stamps, versions, strict=True)
+    ]
+
+
+@given(histories(), st.integers(0, 2**32))
+# The version 1 and its later equal sibling 3, which merged 2, are both older and newer than a version in conflict.
+@example(linked(([], "a"), ([0], "a"), ([1], "a"), ([0, 2], "a"), ([2, 0], "a"), ([2], "a"), ([5], "a")), 18)
+def test_markers_do_not_depend_on_the_order_of_arrival(links: list[Link], seed: int) -> None:
+    regions, dice, key = TwoRegions(), Random(seed), RecordKey(TENANT, PATIENT, "r1")  # noqa: S311 - dice
+    waiting = {region.name: dice.sample(links, len(links)) for region in regions.all}
+    while any(waiting.values()):
+        region = dice.choice(regions.all)
+        if waiting[region.name] and dice.random() < 0.7:
+            item = version_item(version_in(waiting[region.name].pop(), key))
+            region.replica.receive(Message(RECORDS, key_of(item), item, Moment(2**60, THIRD)))
+        elif region.replica.stream:
+            region.reconcile()
+        else:
+            regions.deliver(region, dice.randrange(5))
+    regions.settle()
+    check_consistency(regions)
+
+
+def version_in(link: Link, key: RecordKey) -> Version:
+    """Return a version of a record with the lineage of a link."""
+    replaces, *merges = (Stamp.parse(stamp) for stamp in link.follows)
+    return version_of(
+        {**BODY, "name": [{"family": link.digest}]},
+        key=key,
+        stamp=known(link.stamp),
+        method=Method.PUT,
+        replaces=replaces,
+        merges=tuple(filter(None, merges)),
+    )
+
+
+def known(text: str) -> Stamp:
+    stamp = Stamp.parse(text)
+    assert stamp is not None
+    return stamp
 
 
 def create_once(region: Region) -> Version:
@@ -453,12 +503,12 @@ class TestEqualSiblings:
         first = create(regions.east)
         regions.settle()
         other = update(regions.east, first, value="same")
-        same = replace(other, stamp=Stamp(other.stamp.millis, 9, "eu-central-1"))
+        same = replace(other, stamp=Stamp(other.stamp.millis, 9, THIRD))
         regions.now_ms += 5
         west = update(regions.west, first)
         for region in regions.all:
             item = version_item(same)
-            region.replica.receive(Message(RECORDS, key_of(item), item, Moment(2**60, "eu-central-1")))
+            region.replica.receive(Message(RECORDS, key_of(item), item, Moment(2**60, THIRD)))
         regions.settle()
         ((_, marker),) = markers(regions.west).items()
         assert members(marker) == stamps(other, same, west)
