@@ -34,7 +34,7 @@ from patient_api.contract.functions import VARIABLES
 from patient_api.http.dispatcher import Dispatcher
 from patient_api.search.parameters import LONG_PREFIX, Tokenizer
 from patient_api.secrets import Secrets
-from patient_api.store.model import Method, Version, head_item, token_item, version_item, version_of
+from patient_api.store.model import Method, Version, head_item, lineage_item, token_item, version_item, version_of
 
 FIGURE = CHECKOUT / "docs" / "figures" / "capacity.svg"
 GROWING = {"records": "records", "versions": "versions of the record", "events": "audit items of the record"}
@@ -63,7 +63,7 @@ OPERATIONS = {
     "update": Operation(
         "update",
         "update",
-        "PUT /fhir/Patient/{id} with If-Match: version, head, index and audit items in one transaction.",
+        "PUT /fhir/Patient/{id} with If-Match: version, lineage, head, index and audit items in one transaction.",
     ),
     "history": Operation("history", "history, a page", "A page of 9 versions."),
     "trail": Operation(
@@ -241,6 +241,7 @@ def _records(stored: Stored, tokenizer: Tokenizer) -> Iterator[Item]:
         for serial in serials:
             version = _version(patient_id, _stamp(serial))
             yield version_item(version)
+            yield lineage_item(version)
         yield head_item(version, functions.REGION)
         yield token_item(version, token)
 

@@ -226,7 +226,7 @@ def response_of(version: Item, status: int = 200) -> Response:
 
 
 def write(caller: Caller, id: str, patient: Patient, *, replaces: str | None) -> Item:
-    """Write version, head, index items and audit event in one transaction."""
+    """Write version, lineage item, head, index items and audit event in one transaction."""
     stamp = f"{time.time_ns() // 1_000_000:013d}-0000-{REGION}"
     meta = Meta(versionId=stamp, lastUpdated=datetime.fromtimestamp(int(stamp[:13]) / 1000, UTC))
     resource = patient.model_copy(update={"id": id, "meta": meta}).model_dump_json(exclude_none=True)
@@ -243,6 +243,7 @@ def write(caller: Caller, id: str, patient: Patient, *, replaces: str | None) ->
         }
     puts = [
         {"TableName": RECORDS, "Item": {"pk": pk, "sk": {"S": f"v#{stamp}"}, **content}},
+        {"TableName": RECORDS, "Item": {"pk": pk, "sk": {"S": f"l#{stamp}"}, "version": {"S": stamp}}},
         {"TableName": RECORDS, "Item": head, **condition},
         *({"TableName": RECORDS, "Item": {"pk": {"S": token}, "sk": {"S": id}}} for token in tokens(caller, patient)),
         audit_event(caller, "U" if replaces else "C", id),

@@ -19,7 +19,7 @@ from patient_api.fhir.codec import JsonValue
 from patient_api.handlers.responders import dispatcher
 from patient_api.http.dispatcher import Dispatcher
 from patient_api.logging import StructuredLog
-from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
+from patient_api.store.model import Method, RecordKey, head_item, lineage_item, version_item, version_of
 
 REGION: Final = "us-east-1"
 RECORDS, AUDIT, INDEX_KEY = "bench-records", "bench-audit", "alias/bench-index"
@@ -119,7 +119,7 @@ def create_resources(emulator: Emulator) -> None:
     dynamodb, kms = (aws_client(emulator, service, REGION) for service in ("dynamodb", "kms"))
     create_tables(dynamodb, records=RECORDS, audit=AUDIT)
     version = version_of(PATIENT, key=key_of(PATIENT_ID), stamp=STAMP, method=Method.POST)
-    for item in (version_item(version), head_item(version, REGION)):
+    for item in (version_item(version), lineage_item(version), head_item(version, REGION)):
         dynamodb.put_item(TableName=RECORDS, Item=item)
     key = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName=INDEX_KEY, TargetKeyId=key)

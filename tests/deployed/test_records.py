@@ -52,7 +52,8 @@ def test_every_version_stays_in_both_regions(deployed: Deployed, apis: Apis, reg
             headers={"If-Match": f'W/"{versions[-1]}"'},
         )
         versions.append(answer.json()["meta"]["versionId"])
-    expected = ["head#us-east-1", "head#us-west-2", *(f"v#{version}" for version in versions)]
+    items = [f"{prefix}#{version}" for prefix in ("l", "v") for version in versions]
+    expected = ["head#us-east-1", "head#us-west-2", *items]
 
     def stored(place: str) -> list[str]:
         return [item["sk"]["S"] for item in deployed.items_of(place, f"Patient#{resource['id']}")]

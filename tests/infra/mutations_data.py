@@ -59,8 +59,11 @@ def own_twice(documents: Documents) -> None:
 
 def stream_mutations(name: str, rule: str) -> Mutations:
     mapping = resource(GLOBAL, f"aws_lambda_event_source_mapping.{name}")
-    more = {"dynamodb": {"Keys": {"sk": {"S": ["head", {"prefix": "v#"}]}}}}
-    patterns = [{}, more, {"eventName": ["INSERT", "MODIFY", "REMOVE"]}, {"eventName": ["REMOVE"]}]
+    more, less = (
+        {"dynamodb": {"Keys": {"sk": {"S": sort_keys}}}}
+        for sort_keys in (["head", {"prefix": "v#"}, {"prefix": "l#"}], [{"prefix": "v#"}])
+    )
+    patterns = [{}, more, less, {"eventName": ["INSERT", "MODIFY", "REMOVE"]}, {"eventName": ["REMOVE"]}]
     for attribute, value in (
         ("starting_position", "LATEST"),
         ("bisect_batch_on_function_error", False),

@@ -25,7 +25,7 @@ from patient_api import bootstrap
 from patient_api.aws import Clients
 from patient_api.bootstrap import Process, Services
 from patient_api.contract.functions import API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, Environment, FunctionSpec
-from patient_api.contract.keys import DRAIN_PARTITION, HEARTBEAT_PARTITION, VERSION_PREFIX
+from patient_api.contract.keys import DRAIN_PARTITION, HEARTBEAT_PARTITION, LINEAGE_PREFIX, VERSION_PREFIX
 from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
 from simulation.dynamodb import SimulatedDynamoDB
@@ -455,7 +455,7 @@ class Platform:
             wanted = change["eventName"] != "INSERT"
         else:
             heartbeat = (keys["pk"]["S"], keys["sk"]["S"]) == (HEARTBEAT_PARTITION, other(region))
-            wanted = heartbeat or keys["sk"]["S"].startswith(VERSION_PREFIX)
+            wanted = heartbeat or keys["sk"]["S"].startswith((VERSION_PREFIX, LINEAGE_PREFIX))
         if wanted:
             lane = self._lanes[region, crc32(keys["pk"]["S"].encode()) % LANES]
             lane.changes.append(change)

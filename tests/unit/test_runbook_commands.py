@@ -92,6 +92,7 @@ def item(pk: str, sk: str, text: str = "") -> dict[str, Any]:
 
 
 HEAD, CHANGED, LOST = item("t#P#1", "head#us-west-2"), item("t#P#1", "v#1", "right"), item("t#P#2", "v#1", "ü")
+LINEAGE = item("t#P#1", "l#1", "right")
 FLAG = item("$platform#drain", "us-east-1")
 TRAIL = [item("$platform#2026-11-24T20#05", "2026-11-24T20:11#1"), item("t#2026-11-24T20#01", "2026-11-24T20:12#2")]
 
@@ -100,9 +101,13 @@ TRAIL = [item("$platform#2026-11-24T20#05", "2026-11-24T20:11#1"), item("t#2026-
     ("then", "now", "back"),
     [
         (
-            [item("$platform#heartbeat", "us-west-2", "old"), FLAG, HEAD, CHANGED, LOST],
-            [item("$platform#heartbeat", "us-west-2", "new"), HEAD, CHANGED | {"resource": {"S": "wrong"}}],
-            [CHANGED, LOST],
+            [item("$platform#heartbeat", "us-west-2", "old"), FLAG, HEAD, LINEAGE, CHANGED, LOST],
+            [
+                item("$platform#heartbeat", "us-west-2", "new"),
+                HEAD,
+                *(changed | {"resource": {"S": "wrong"}} for changed in (LINEAGE, CHANGED)),
+            ],
+            [LINEAGE, CHANGED, LOST],
         ),
         (TRAIL, TRAIL[1:], TRAIL[:1]),
     ],

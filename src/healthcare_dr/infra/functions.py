@@ -37,7 +37,7 @@ from patient_api.contract.functions import (
     Environment,
     FunctionSpec,
 )
-from patient_api.contract.keys import HEARTBEAT_PARTITION
+from patient_api.contract.keys import HEARTBEAT_PARTITION, LINEAGE_PREFIX, VERSION_PREFIX
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ BATCHES_AT_ONCE = 4
 # record would be lost without a trace of its content.
 UNLIMITED = -1
 # Heads, index items, pending documents and conflicts need no reconciliation.
-VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
+VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": VERSION_PREFIX}, {"prefix": LINEAGE_PREFIX}]}}}}
 # An audit item is written once. Every other event comes from a caller without the API, or from a defect.
 CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
@@ -203,8 +203,8 @@ CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 def read_streams(sites: Sites, *, records: DynamodbTable, audit: DynamodbTable) -> None:
     """Read the streams of both tables in both regions.
 
-    Of records, each region reads versions, to reconcile them, and the peer's heartbeats, to measure their lag. Of the
-    audit trail, it reads the items that were replaced or removed.
+    Of records, each region reads versions and lineage items, to reconcile them, and the peer's heartbeats, to measure
+    their lag. Of the audit trail, it reads the items that were replaced or removed.
     """
     for table, identifier in ((records, "reconciliation_stream"), (audit, "tampering_stream")):
         owner, _ = sites

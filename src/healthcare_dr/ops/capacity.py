@@ -53,7 +53,7 @@ PAGE_OF_SEARCH: Final = "search by name, a page"
 PAGE_OF_LIST: Final = "list by `_lastUpdated`, a page"
 UNITS: Final[Mapping[str, Mapping[Place, Units]]] = {
     READ: {RECORDS: Units(read=1), AUDIT: Units(write=1), ACCESSES: Units(write=1)},
-    UPDATE: {RECORDS: Units(write=22), UPDATES: Units(write=2), AUDIT: Units(write=2), ACCESSES: Units(write=1)},
+    UPDATE: {RECORDS: Units(write=24), UPDATES: Units(write=2), AUDIT: Units(write=2), ACCESSES: Units(write=1)},
     PAGE_OF_SEARCH: {RECORDS: Units(read=11), AUDIT: Units(write=18), ACCESSES: Units(write=9)},
     PAGE_OF_LIST: {
         RECORDS: Units(read=10), UPDATES: Units(read=4), AUDIT: Units(write=18), ACCESSES: Units(write=9),

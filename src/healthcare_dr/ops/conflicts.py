@@ -9,7 +9,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import DeploymentError
-from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX, VERSION_PREFIX
+from patient_api.contract.keys import LINEAGE_PREFIX, OPEN_CONFLICTS, UPDATE_INDEX
 
 AT_A_TIME: Final = 8
 
@@ -45,7 +45,10 @@ class Conflicts:
 
 @dataclass(frozen=True)
 class _Known:
-    """A region's view of a record: the newest version of its oldest open conflict, and all its versions."""
+    """A region's view of a record: the newest version of its oldest open conflict, and the links of all its versions.
+
+    A lineage item can arrive before its version, so one of these versions may still be on its way to the region.
+    """
 
     began: str
     links: Links
@@ -111,10 +114,8 @@ def _links(client: Any, table: str, pk: str) -> Links:
     request = {
         "TableName": table,
         "ConsistentRead": True,
-        "KeyConditionExpression": "pk = :pk AND begins_with(sk, :version)",
-        "ExpressionAttributeValues": {":pk": {"S": pk}, ":version": {"S": VERSION_PREFIX}},
-        "ProjectionExpression": "#version, #replaces, #merges",
-        "ExpressionAttributeNames": {"#version": "version", "#replaces": "replaces", "#merges": "merges"},
+        "KeyConditionExpression": "pk = :pk AND begins_with(sk, :lineage)",
+        "ExpressionAttributeValues": {":pk": {"S": pk}, ":lineage": {"S": LINEAGE_PREFIX}},
     }
     return {item["version"]["S"]: _followed(item) for item in _items(client, request)}
 

@@ -371,7 +371,7 @@ def _traffic(found: Inventory, traffic: Traffic, prices: Prices) -> tuple[Line, 
     units = writes * consumed(UPDATE).write + reads * consumed(READ).write
     called = traffic.requests * _gb_seconds(API, value("request_ms"))
     calls = writes * value("write_calls") + reads * value("read_calls")
-    # Only versions and heartbeats pass the filter of the stream.
+    # Only versions, their lineage items and heartbeats pass the filter of the stream.
     streamed = writes * _gb_seconds(RECONCILE, value("reconcile_ms")) * REGIONS
     uploaded = traffic.documents * traffic.document_mb / 1000
     replicated = uploaded + units * value("item_bytes") / GB

@@ -13,13 +13,16 @@ A version is in its own region before its writer receives it, so an absent versi
 version of the peer is EXPECTED until a heartbeat that the peer wrote LATEST_MS after it has arrived: replication, which
 carries both, has then brought it, or never will. While replication stands still, so do heartbeats.
 
-A vread and Merges need the version itself: one of the peer region is EXPECTED also when its successor is here. A
-version in If-Match is not looked up when the header also names the current version, and an older one in If-None-Match
-neither. A request that names no version cannot be told from one about a record that never existed, so clients send the
-ETag that they have.
+A vread and Merges need the version itself: one of the peer region is EXPECTED also when its successor is here. Merges
+accepts an UNKNOWN version of which the lineage item is here, because it is a member of a conflict. A version in
+If-Match is not looked up when the header also names the current version, and an older one in If-None-Match neither. A
+request that names no version cannot be told from one about a record that never existed, so clients send the ETag that
+they have.
 
 Nearly all requests name the newest version or the one before it. They cost no further read of the table. The heartbeat
-is read only when a version of the peer is absent.
+is read only when a version of the peer is absent. Others cost a look-up of the version, and if it is absent a query of
+the lineage items of later versions. A version that replaces or merges an absent one counts only if both of its items
+have arrived: without the lineage item it is not found, and without the version no response can contain it.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 | item | `pk` | `sk` | attributes beside `version` and `resource` or `deleted` |
 |---|---|---|---|
 | version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `digest`, `replaces`, `merges`, `fingerprint` |
+| lineage | the same | `l#<stamp>` | only `digest`, `replaces`, `merges` |
 | head | the same | `head#<region>` | `method`, `digest`, and for the index `by-update`: `update_shard`, `updated` |
 | conflict marker | the same | `c#<stamp>` | `members`, and the index's two attributes while it is open |
 | replica of a document | the same | `replica#<region>` | see `patient_api.documents.repository` |
@@ -11,6 +12,10 @@
 
 A head is written and read in its own region only, so that replication cannot move it backwards. `update_shard` is
 `<tenant>#<type>#<number>#<region>`: each region lists its own heads.
+
+A lineage item repeats what a version follows, without its content. DynamoDB reads and charges whole items, also when a
+request projects few attributes, so what needs no content reads lineage items: a version may have hundreds of kilobytes.
+A transaction writes a version and its lineage item, but replication can deliver either of them first.
 
 CloudTrail records keys, so they hold ids and no values of records: values in keys of index items are blinded.
 """
@@ -26,7 +31,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from patient_api.clock import Stamp
-from patient_api.contract.keys import HEAD_PREFIX, UPDATE_SHARDS, VERSION_PREFIX, key, record_partition
+from patient_api.contract.keys import HEAD_PREFIX, LINEAGE_PREFIX, UPDATE_SHARDS, VERSION_PREFIX, key, record_partition
 from patient_api.errors import StorageFault
 from patient_api.fhir.codec import JsonValue, Number, dump
 
@@ -93,10 +98,6 @@ class Version:
     merges: tuple[Stamp, ...] = ()
     fingerprint: str | None = None
 
-    def equals(self, other: "Version") -> bool:
-        """Return whether another version is an equal sibling."""
-        return self.stamp != other.stamp and (self.replaces, self.digest) == (other.replaces, other.digest)
-
 
 def stamped(resource: dict[str, JsonValue], *, key: RecordKey, stamp: Stamp) -> dict[str, JsonValue]:
     """Return `resource` with the id, versionId and lastUpdated of that version."""
@@ -134,7 +135,7 @@ def deletion_of(*, key: RecordKey, stamp: Stamp, replaces: Stamp, merges: tuple[
 def _digest(resource: Mapping[str, JsonValue]) -> str:
     """Return the SHA-256 of a resource as a version's digest, in base64.
 
-    It needs no key: it is encrypted with the resource in the same item, and is in no key, index or log.
+    It needs no key: it is in items of the encrypted records table only, and in no key, index or log.
     """
     meta = resource.get("meta")
     own = meta if isinstance(meta, dict) else {}
@@ -195,15 +196,24 @@ def token_partition(tenant: str, type: str, token: Token) -> str:
 
 def version_item(version: Version) -> dict[str, Any]:
     """Return the item of a version, which is never changed."""
-    item = {**key(version.key.partition, f"{VERSION_PREFIX}{version.stamp}"), **_content(version)}
-    # It distinguishes concurrent versions from successors, and cannot be derived later.
-    if version.replaces is not None:
-        item["replaces"] = {"S": str(version.replaces)}
-    if version.merges:
-        item["merges"] = {"L": [{"S": str(stamp)} for stamp in version.merges]}
+    item = {
+        **key(version.key.partition, f"{VERSION_PREFIX}{version.stamp}"),
+        **_content(version),
+        **_followed(version),
+    }
     if version.fingerprint is not None:
         item["fingerprint"] = {"S": version.fingerprint}
     return item
+
+
+def lineage_item(version: Version) -> dict[str, Any]:
+    """Return the lineage item of a version: what it follows and its digest. It is never changed."""
+    return {
+        **key(version.key.partition, f"{LINEAGE_PREFIX}{version.stamp}"),
+        "version": {"S": str(version.stamp)},
+        "digest": {"S": version.digest},
+        **_followed(version),
+    }
 
 
 def head_item(version: Version, region: str) -> dict[str, Any]:
@@ -256,6 +266,19 @@ def _content(version: Version) -> dict[str, Any]:
     content = {"deleted": {"BOOL": True}} if version.resource is None else {"resource": {"S": version.resource}}
     facts = {"version": str(version.stamp), "method": version.method.value, "digest": version.digest}
     return {**{name: {"S": text} for name, text in facts.items()}, **content}
+
+
+def _followed(version: Version) -> dict[str, Any]:
+    """Return the attributes that name the versions which a version follows.
+
+    They distinguish concurrent versions from successors, and cannot be derived later.
+    """
+    found: dict[str, Any] = {}
+    if version.replaces is not None:
+        found["replaces"] = {"S": str(version.replaces)}
+    if version.merges:
+        found["merges"] = {"L": [{"S": str(stamp)} for stamp in version.merges]}
+    return found
 
 
 def _stamp(text: str) -> Stamp:

@@ -1,4 +1,4 @@
-"""Reconcile a record after a version of it arrived, from a writer in this region or in the other one.
+"""Reconcile a record after items of it arrived, from a writer in this region or in the other one.
 
 A version follows the version that it replaces and those that it merges. Versions that follow the same one are
 *siblings*. A version descends from all that it follows, and from all that those descend from.
@@ -11,16 +11,20 @@ themselves, no further version is written, and versions that differ again after 
 Items of a record replicate one by one and in any order, and each region can write a version that follows the same one.
 Reconciliation deletes nothing:
 
-- It moves this region's head to a newer version from the other region, and only forward. The other region's head is
-  not touched, and a version of this region was written together with its head.
-- It records siblings in a marker, `c#<the version that they follow>`, or `c#0` for several first versions. The first
-  version that descends from all siblings closes the marker.
+- When a version arrives, it moves this region's head to a newer version from the other region, and only forward. The
+  other region's head is not touched, and a version of this region was written together with its head.
+- When a lineage item arrives, it records siblings in a marker, `c#<the version that they follow>`, or `c#0` for several
+  first versions. The first version that descends from all siblings closes the marker. Markers depend on lineage items
+  alone, so a marker may name a version whose own item has not arrived.
+
+Neither step needs what the other one reads, so the order in which a version and its lineage item arrive does not
+matter. Versions can be large and are not read for markers.
 
 Versions of a type in `folds` never conflict: a function returns the current one of all versions, in which the head is
 a copy. That version may be older than others.
 
-All results depend on the versions alone, and versions are only ever added. So once both regions hold the same
-versions, their heads are at the same version and their markers are equal, in any order of arrival.
+All results depend on versions and lineage items alone, and both are only ever added. So once both regions hold the
+same ones, their heads are at the same version and their markers are equal, in any order of arrival.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
@@ -31,7 +35,7 @@ from botocore.exceptions import ClientError
 
 from patient_api.aws import DynamoDB, translated
 from patient_api.clock import Stamp
-from patient_api.contract.keys import CONFLICT_PREFIX, HEAD_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
+from patient_api.contract.keys import CONFLICT_PREFIX, HEAD_PREFIX, LINEAGE_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
 from patient_api.errors import StorageFault
 from patient_api.store.model import (
     Item,
@@ -51,12 +55,8 @@ LARGEST_PAGE: Final = 1_000
 LARGEST_RECORD: Final = 20_000  # versions of one record that are compared with each other
 
 _VERSION_NAME: Final = {"#version": "version"}
-_LINK_NAMES: Final = {**_VERSION_NAME, "#replaces": "replaces", "#merges": "merges", "#digest": "digest"}
-_LINK: Final = {
-    "ProjectionExpression": "sk, #version, #replaces, #merges, #digest",
-    "ExpressionAttributeNames": _LINK_NAMES,
-}
-_AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every version
+_AFTER_LINEAGE: Final = f"{LINEAGE_PREFIX}~"  # sorts after every lineage item
+_AFTER_VERSIONS: Final = f"{VERSION_PREFIX}~"  # sorts after every version
 
 Lineage = Mapping[str, Collection[str]]
 """The stamps of versions, and those that each follows."""
@@ -75,7 +75,7 @@ class Link:
 
     @classmethod
     def of(cls, item: Item) -> "Link":
-        """Return the link in a version item. Raises StorageFault when the item has another form."""
+        """Return the link in a lineage item. Raises StorageFault when the item has another form."""
         try:
             replaces = item["replaces"]["S"] if "replaces" in item else ORIGIN
             merged = [entry["S"] for entry in item["merges"]["L"]] if "merges" in item else []
@@ -83,14 +83,23 @@ class Link:
         except (KeyError, TypeError):
             raise StorageFault(operation="Read", code="UnreadableVersion") from None
 
+    def equals(self, other: "Link") -> bool:
+        """Return whether the version of another link is an equal sibling."""
+        return self.stamp != other.stamp and (self.follows[0], self.digest) == (other.follows[0], other.digest)
+
 
 @dataclass(frozen=True)
 class Change:
-    """The versions of one record that arrived together. Of the newest one, the content is needed."""
+    """The items of one record that arrived together.
+
+    Attributes:
+        links: of the lineage items.
+        newest: of the versions, the newest one; None when only lineage items arrived.
+    """
 
     key: RecordKey
-    links: tuple[Link, ...]
-    newest: Version
+    links: tuple[Link, ...] = ()
+    newest: Version | None = None
 
 
 @dataclass(frozen=True)
@@ -128,19 +137,18 @@ class Reconciler:
     def reconcile(self, change: Change) -> None:
         """Update the head, and mark siblings. Idempotent. Raises StorageFault.
 
-        Nearly all changes continue the newest versions. They cost one query of one item more than the change has, and
-        one put if the newest version is from the other region.
+        Nearly all changes continue the newest versions. They cost one query of one lineage item more than the change
+        has, and one put if the newest version is from the other region.
         """
         fold = self.folds.get(change.key.type)
         if fold is not None:
-            self._fold_head(change.key, fold)
+            if change.newest is not None:
+                self._fold_head(change.key, fold)
             return
-        if change.newest.stamp.region != self.region:
+        if change.newest is not None and change.newest.stamp.region != self.region:
             self._advance_head(change.newest)
-        links = {link.stamp: link for link in change.links}
-        newest = self._links(change.key, newest_first=True, limit=len(links) + 1)
-        if not _continues(newest, links.keys()):
-            self._update_markers(change.key, {stamp for link in change.links for stamp in link.follows})
+        if change.links:
+            self._update_markers_of(change)
 
     def _advance_head(self, newest: Version) -> None:
         forward = {
@@ -157,7 +165,7 @@ class Reconciler:
             "ExpressionAttributeValues": {
                 ":pk": {"S": key.partition},
                 ":head": {"S": HEAD_PREFIX},
-                ":last": {"S": _AFTER_ALL},
+                ":last": {"S": _AFTER_VERSIONS},
             },
         }
         for _ in range(ATTEMPTS):
@@ -176,6 +184,12 @@ class Reconciler:
             if self._put(head_item(current, self.region), unchanged):
                 return
         raise StorageFault(operation="PutItem", code="Contention")
+
+    def _update_markers_of(self, change: Change) -> None:
+        links = {link.stamp: link for link in change.links}
+        newest = self._links(change.key, newest_first=True, limit=len(links) + 1)
+        if not _continues(newest, links.keys()):
+            self._update_markers(change.key, {stamp for link in change.links for stamp in link.follows})
 
     def _update_markers(self, key: RecordKey, followed: set[str]) -> None:
         """Update the markers of versions that the change follows, of equal siblings, and those that are still open."""
@@ -235,25 +249,27 @@ class Reconciler:
             first = oldest
 
     def _replaced_by(self, key: RecordKey, stamp: str) -> str:
-        """Return the version that a version replaces, or the version itself when it is not here."""
+        """Return the version that a version replaces, or the version itself when its lineage item is not here."""
         if stamp == ORIGIN:
             return ORIGIN
         condition = {
             "KeyConditionExpression": "pk = :pk AND sk = :sk",
-            "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":sk": {"S": f"{VERSION_PREFIX}{stamp}"}},
-            **_LINK,
+            "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":sk": {"S": f"{LINEAGE_PREFIX}{stamp}"}},
         }
         return next((Link.of(item).follows[0] for item in self._query(condition, 1)), stamp)
 
     def _links(
         self, key: RecordKey, *, after: str = ORIGIN, newest_first: bool = False, limit: int = LARGEST_RECORD
     ) -> Sequence[Link]:
-        """Return up to `limit` versions newer than `after`."""
-        low = f"{VERSION_PREFIX}{after}"
+        """Return the links of up to `limit` versions newer than `after`, as far as their lineage items are here."""
+        low = f"{LINEAGE_PREFIX}{after}"
         condition = {
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :last",
-            "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":low": {"S": low}, ":last": {"S": _AFTER_ALL}},
-            **_LINK,
+            "ExpressionAttributeValues": {
+                ":pk": {"S": key.partition},
+                ":low": {"S": low},
+                ":last": {"S": _AFTER_LINEAGE},
+            },
             "ScanIndexForward": not newest_first,
         }
         return [Link.of(item) for item in self._query(condition, limit) if item["sk"]["S"] != low]
@@ -325,8 +341,8 @@ def _equal_siblings(links: Iterable[Link]) -> Mapping[str, Set[str]]:
 def conflict_after(after: str, lineage: Lineage, known: Conflict | None = None) -> Conflict | None:
     """Return the conflict among the versions that follow `after`, None when there is none.
 
-    `lineage` has the versions newer than `after` that this region holds. `known` is the conflict in the marker so far,
-    which the other region, with more versions, may have written.
+    `lineage` has the versions newer than `after` whose lineage items this region holds. `known` is the conflict in the
+    marker so far, which the other region, with more versions, may have written.
     """
     members = frozenset(stamp for stamp, follows in lineage.items() if after in follows)
     if known is not None:

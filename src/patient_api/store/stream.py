@@ -1,21 +1,23 @@
 """Process the streams of both tables: reconcile records, and report tampering and replication lag.
 
+Of records, the stream delivers new versions and new lineage items, together or apart and in any order.
+
 A stream delivers a batch at least once, and the changes of one item in order. The response lists the first change of
 each record that failed. Lambda delivers the batch again from there, and reconciliation is idempotent
 (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
 
 The peer's heartbeats in the stream measure the replication lag.
 
-Versions and audit events are only ever added. IAM cannot allow adding an item and forbid replacing it, so the change or
-removal of one is reported, unless both images of the change are equal. `TamperedItems` counts it each time Lambda
-delivers it.
+Versions, lineage items and audit events are only ever added. IAM cannot allow adding an item and forbid replacing it,
+so the change or removal of one is reported, unless both images of the change are equal. `TamperedItems` counts it each
+time Lambda delivers it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from patient_api.contract.keys import VERSION_PREFIX
+from patient_api.contract.keys import LINEAGE_PREFIX, VERSION_PREFIX
 from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
@@ -24,16 +26,21 @@ from patient_api.store.model import Item, RecordKey, version_of_item
 from patient_api.store.reconciliation import Change, Link
 
 _CHANGED: Final = frozenset({"MODIFY", "REMOVE"})
+_APPEND_ONLY: Final = (VERSION_PREFIX, LINEAGE_PREFIX)
+"""The beginnings of sort keys of items of the records table that must not change."""
 
 Response = dict[str, list[dict[str, str]]]
 
 
 @dataclass
 class _Arrived:
-    """The new versions of one record in a batch, in stream order, and the sequence number of the first."""
+    """The new versions and lineage items of one record in a batch, in stream order.
+
+    `sequence` is the sequence number of the first one.
+    """
 
     sequence: str
-    versions: list[Item] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
 
 
 class StreamProcessor:
@@ -62,7 +69,7 @@ class StreamProcessor:
         for entry in event["Records"]:
             if self._is_tampering(entry):
                 self._report(entry)
-        # A batch of the audit table contains no versions.
+        # A batch of the audit table contains no items of records.
         arrived = _by_record(event["Records"])
         failed = [arrivals.sequence for key, arrivals in arrived.items() if not self._reconciled(key, arrivals)]
         return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in failed]}
@@ -74,7 +81,7 @@ class StreamProcessor:
         ):
             return False
         in_trail = self._audit in entry["eventSourceARN"]
-        return in_trail or str(change["Keys"]["sk"]["S"]).startswith(VERSION_PREFIX)
+        return in_trail or str(change["Keys"]["sk"]["S"]).startswith(_APPEND_ONLY)
 
     def _report(self, entry: Mapping[str, Any]) -> None:
         keys = {name: value["S"] for name, value in entry["dynamodb"]["Keys"].items()}
@@ -99,8 +106,8 @@ def _by_record(stream: Sequence[Mapping[str, Any]]) -> dict[RecordKey, _Arrived]
     found: dict[RecordKey, _Arrived] = {}
     for change in (entry["dynamodb"] for entry in stream if entry["eventName"] == "INSERT"):
         key, sk = _record_of(change["Keys"]["pk"]["S"]), change["Keys"]["sk"]["S"]
-        if key is not None and sk.startswith(VERSION_PREFIX):
-            found.setdefault(key, _Arrived(change["SequenceNumber"])).versions.append(change["NewImage"])
+        if key is not None and sk.startswith(_APPEND_ONLY):
+            found.setdefault(key, _Arrived(change["SequenceNumber"])).items.append(change["NewImage"])
     return found
 
 
@@ -113,8 +120,9 @@ def _record_of(pk: str) -> RecordKey | None:
 
 
 def _change_of(key: RecordKey, arrivals: _Arrived) -> Change:
-    newest = max((version_of_item(item) for item in arrivals.versions), key=lambda version: version.stamp)
-    return Change(key, tuple(Link.of(item) for item in arrivals.versions), newest)
+    versions = [version_of_item(item) for item in arrivals.items if item["sk"]["S"].startswith(VERSION_PREFIX)]
+    links = tuple(Link.of(item) for item in arrivals.items if item["sk"]["S"].startswith(LINEAGE_PREFIX))
+    return Change(key, links, max(versions, key=lambda version: version.stamp, default=None))
 
 
 def key_fields(key: RecordKey) -> dict[str, str]:

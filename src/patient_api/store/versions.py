@@ -1,8 +1,9 @@
 """Store versions of records in DynamoDB.
 
 A record is one partition: each version ever written is an item `v#<stamp>`, and `head#<region>` is a copy of the newest
-version, on which writes in that region are conditional. A write adds its version, moves its region's head, and adds the
-index items and the audit event, in one transaction.
+version, on which writes in that region are conditional. The small item `l#<stamp>` repeats which versions a version
+follows. A write adds its version and its lineage item, moves its region's head, and adds the index items and the audit
+event, in one transaction.
 
 Replication between regions resolves each item by last writer wins, and so could replace a newer copy by an older one. A
 head is safe from that because only its own region writes it: it only moves forward, and a version that was acknowledged
@@ -24,7 +25,7 @@ from patient_api.audit.trail import AuditTrail
 from patient_api.aws import THROTTLES, DynamoDB, fault_of, translated
 from patient_api.clock import Stamp
 from patient_api.contract.audit import AuditEvent
-from patient_api.contract.keys import CONFLICT_PREFIX, VERSION_PREFIX
+from patient_api.contract.keys import CONFLICT_PREFIX, LINEAGE_PREFIX, VERSION_PREFIX
 from patient_api.contract.keys import key as item_key
 from patient_api.errors import Contention, HeadMismatch, StorageFault, Unprocessable
 from patient_api.store.model import (
@@ -34,11 +35,12 @@ from patient_api.store.model import (
     Version,
     head_item,
     head_sk,
+    lineage_item,
     token_item,
     version_item,
     version_of_item,
 )
-from patient_api.store.reconciliation import Conflict
+from patient_api.store.reconciliation import Conflict, Link
 
 T = TypeVar("T")
 
@@ -50,10 +52,11 @@ Put = Mapping[str, Any]
 """An item to write, as `Item`, and the condition for it."""
 
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
-_FURTHER: Final = 2  # puts of a version and its head, before those of further items
-# A transaction also holds the version, its head and the audit event.
-_LARGEST_INDEX: Final = LARGEST_TRANSACTION - 3
+_FURTHER: Final = 3  # puts of a version, its head and its lineage item, before those of further items
+# A transaction also holds the version, its head, its lineage item and the audit event.
+_LARGEST_INDEX: Final = LARGEST_TRANSACTION - 4
 _AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every stamp, which begins with a digit
+_AFTER_LINEAGE: Final = f"{LINEAGE_PREFIX}~"
 
 
 @dataclass(frozen=True)
@@ -138,13 +141,18 @@ class VersionStore:
         return self._with_event(event, read)
 
     def holds(self, key: RecordKey, stamp: Stamp) -> bool:
-        """Return whether this region has the version."""
-        return self._item(key, f"{VERSION_PREFIX}{stamp}", ProjectionExpression="sk") is not None
+        """Return whether this region has the version. Its lineage item alone is not enough."""
+        return self._has_version(key, str(stamp))
+
+    def has_lineage(self, key: RecordKey, stamp: Stamp) -> bool:
+        """Return whether this region has the lineage item of a version, with or without the version."""
+        return self._item(key, f"{LINEAGE_PREFIX}{stamp}") is not None
 
     def is_followed(self, key: RecordKey, stamp: Stamp) -> bool:
-        """Return whether this region has a version that replaces or merges this one.
+        """Return whether this region has a version that replaces or merges this one, and its lineage item.
 
-        Reads all newer versions, and DynamoDB charges for their content although it is not returned.
+        The lineage items of all newer versions are read. Replication may have brought one without its version, which
+        no response can contain yet, so the versions themselves are looked up.
         """
         start: dict[str, Any] = {}
         while True:
@@ -154,16 +162,14 @@ class VersionStore:
                     KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
                     ExpressionAttributeValues={
                         ":pk": {"S": key.partition},
-                        ":first": {"S": f"{VERSION_PREFIX}{stamp}"},
-                        ":last": {"S": _AFTER_ALL},
+                        ":first": {"S": f"{LINEAGE_PREFIX}{stamp}"},
+                        ":last": {"S": _AFTER_LINEAGE},
                     },
-                    ProjectionExpression="#replaces, #merges",
-                    ExpressionAttributeNames={"#replaces": "replaces", "#merges": "merges"},
                     ConsistentRead=True,
                     **start,
                 )
-            named = {"S": str(stamp)}
-            if any(named == item.get("replaces") or named in _merged(item) for item in response["Items"]):
+            links = map(Link.of, response["Items"])
+            if any(str(stamp) in link.follows and self._has_version(key, link.stamp) for link in links):
                 return True
             if "LastEvaluatedKey" not in response:
                 return False
@@ -180,23 +186,22 @@ class VersionStore:
     def concurrent(self, key: RecordKey, versions: Sequence[Version]) -> Mapping[Stamp, Sequence[str]]:
         """Return, for each of these versions of a record, those written concurrently in another region.
 
-        Equal siblings are left out. A version that has not arrived here is assumed to differ.
+        Equal siblings are left out. A version whose lineage item has not arrived here is assumed to differ.
         """
         # A member that resolved a conflict descends from the others, and is concurrent with none of them.
         groups = [conflict.members - {conflict.resolved} for conflict in self._conflicts(key)]
-        held = {str(version.stamp): version for version in versions}
+        held = {str(version.stamp): Link.of(lineage_item(version)) for version in versions}
         members = set[str]().union(*(group for group in groups if not group.isdisjoint(held)))
         for stamp in sorted(members - held.keys()):
-            item = self._item(key, f"{VERSION_PREFIX}{stamp}")
+            item = self._item(key, f"{LINEAGE_PREFIX}{stamp}")
             if item is not None:
-                held[stamp] = version_of_item(item)
+                held[stamp] = Link.of(item)
 
-        def others(version: Version) -> Sequence[str]:
-            own = str(version.stamp)
+        def others(own: str) -> Sequence[str]:
             near = {other for group in groups if own in group for other in group} - {own}
-            return sorted(other for other in near if other not in held or not version.equals(held[other]))
+            return sorted(other for other in near if other not in held or not held[own].equals(held[other]))
 
-        return {version.stamp: others(version) for version in versions}
+        return {version.stamp: others(str(version.stamp)) for version in versions}
 
     def _conflicts(self, key: RecordKey) -> Sequence[Conflict]:
         """Return the conflicts of a record."""
@@ -231,6 +236,9 @@ class VersionStore:
                 **limits,
             )
         return [version_of_item(item) for item in response["Items"]], "LastEvaluatedKey" in response
+
+    def _has_version(self, key: RecordKey, stamp: str) -> bool:
+        return self._item(key, f"{VERSION_PREFIX}{stamp}", ProjectionExpression="sk") is not None
 
     def _head(self, key: RecordKey) -> str | None:
         """Return the stamp of this region's head."""
@@ -269,6 +277,7 @@ class VersionStore:
         puts = [
             {"Item": version_item(version), **_NEW},
             {"Item": head_item(version, self.region), **condition},
+            {"Item": lineage_item(version), **_NEW},
             *items,
             *({"Item": token_item(version, token)} for token in tokens),
         ]
@@ -301,11 +310,6 @@ def check_index_size(tokens: Collection[Token], items: Collection[Put] = ()) -> 
     """Check that a version and its index items fit into one transaction. Raises Unprocessable."""
     if len(tokens) + len(items) > _LARGEST_INDEX:
         raise Unprocessable("The resource has too many names and identifiers to be indexed.")
-
-
-def _merged(item: Item) -> Sequence[Any]:
-    merges: Sequence[Any] = item["merges"]["L"] if "merges" in item else ()
-    return merges
 
 
 def _head_is(stamp: str) -> dict[str, Any]:

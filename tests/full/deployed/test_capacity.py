@@ -20,7 +20,7 @@ from patient_api.contract.keys import PATIENT
 from patient_api.contract.routes import ROUTES
 from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
-from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
+from patient_api.store.model import Method, RecordKey, head_item, lineage_item, version_item, version_of
 from support.platform import ALL_RIGHTS, MARKS, REGIONS, Deployed, letter, patient, reference
 
 HERE, THERE = REGIONS
@@ -327,7 +327,7 @@ def fill(call: Caller, table: str, count: int) -> None:
         key = RecordKey(call.tenant, PATIENT, str(uuid4()))
         resource: Any = patient()
         version = version_of(resource, key=key, stamp=Stamp(1_700_000_000_000 + number, 0, HERE), method=Method.POST)
-        items += [version_item(version), head_item(version, HERE)]
+        items += [version_item(version), lineage_item(version), head_item(version, HERE)]
     for begin in range(0, len(items), 25):
         batch = [{"PutRequest": {"Item": item}} for item in items[begin : begin + 25]]
         assert not call.clients.client.batch_write_item(RequestItems={table: batch})["UnprocessedItems"]

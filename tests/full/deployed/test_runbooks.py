@@ -21,7 +21,7 @@ import pytest
 from patient_api.clock import Stamp
 from patient_api.contract.functions import FUNCTIONS
 from patient_api.contract.keys import PATIENT
-from patient_api.store.model import Method, RecordKey, version_item, version_of
+from patient_api.store.model import Method, RecordKey, lineage_item, version_item, version_of
 from support.platform import HDR, REGIONS, ROOT, Deployed, eventually, letter, patient, reference, upload_of
 from support.runbook_pages import commands, run_commands, text_of
 from support.shell import opened
@@ -233,7 +233,8 @@ def wrong_clock(deployed: Deployed) -> Iterator[Mapping[str, str]]:
         assert replaced is not None
         ahead = Stamp(replaced.millis + 3_600_000, 0, PRIMARY)
         version = version_of(created, key=key, stamp=ahead, method=Method.PUT, replaces=replaced)
-        db.put_item(TableName=table, Item=version_item(version))
+        for item in (version_item(version), lineage_item(version)):
+            db.put_item(TableName=table, Item=item)
         deployed.emulator.set_clock_ahead(SECONDARY, 120, functions=functions)
         try:
             eventually(lambda: west.get("/health").status_code == 503)

@@ -34,6 +34,7 @@ class Region:
             return self._page(
                 request, [{"pk": {"S": f"clinic-a#Patient#{name}"}, "updated": {"S": WESTERN}} for name in self.records]
             )
+        assert values[":lineage"] == {"S": "l#"}, "versions may be large"
         return self._page(
             request,
             [

@@ -89,10 +89,10 @@ def test_traffic_costs_in_proportion() -> None:
 
 
 def test_writes_cost_more_than_reads() -> None:
-    # 27 units in both regions against 2 of the audit item in both, and one that is read.
+    # 29 units in both regions against 2 of the audit item in both, and one that is read.
     writes = by_service(estimated(requests=1e6, write_share=1).traffic)["DynamoDB"]
     reads = by_service(estimated(requests=1e6, write_share=0).traffic)["DynamoDB"]
-    assert writes == pytest.approx(27 * 2 * 0.625)
+    assert writes == pytest.approx(29 * 2 * 0.625)
     assert reads == pytest.approx(2 * 2 * 0.625 + 0.125)
 
 
@@ -111,10 +111,10 @@ def test_drill_costs_the_faults_and_the_requests_of_its_clients() -> None:
 
 
 def test_first_deployment_costs_the_throughput_that_the_rate_requires_in_both_regions() -> None:
-    # 200 updates a second write 4,400 units to the records, 400 more than a new table serves; 200 pages write 3,600.
-    assert usd(estimated().once) == pytest.approx(2 * 400 * 0.00065)
+    # 200 updates a second write 4,800 units to the records, 800 more than a new table serves; 200 pages write 3,600.
+    assert usd(estimated().once) == pytest.approx(2 * 800 * 0.00065)
     assert estimated().total == pytest.approx(usd(estimated().idle)), "it is not a cost of each month"
-    assert estimated().document()["once"]["usd"] == 0.52
+    assert estimated().document()["once"]["usd"] == 1.04
 
 
 def test_rate_that_new_tables_serve_costs_nothing_once() -> None:

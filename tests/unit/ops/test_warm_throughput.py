@@ -139,7 +139,7 @@ def never(proposal: Proposal) -> bool:
 def test_tables_and_indexes_are_raised_in_both_regions_by_one_call_each(progress: RecordingProgress) -> None:
     tables = Tables()
     throughput(tables, progress).ensure(approve_increase)
-    expected = {RECORDS: 22_000, UPDATES: 4_000, AUDIT: 18_000, ACCESSES: 9_000}
+    expected = {RECORDS: 24_000, UPDATES: 4_000, AUDIT: 18_000, ACCESSES: 9_000}
     assert tables.warm == {(region, place): [12_000, write] for region in REGIONS for place, write in expected.items()}
     assert [(region, request["TableName"]) for region, request in tables.updates] == [
         (EAST, "patient_records-dev"),
@@ -147,7 +147,7 @@ def test_tables_and_indexes_are_raised_in_both_regions_by_one_call_each(progress
     ]
     assert progress.ended[0] == (
         "patient_records-dev",
-        "warm throughput raised (aws): patient_records-dev: 12,000 read and 22,000 write units a second",
+        "warm throughput raised (aws): patient_records-dev: 12,000 read and 24,000 write units a second",
     )
 
 
@@ -160,7 +160,7 @@ def test_second_deployment_raises_nothing_and_requests_no_approval(progress: Rec
 
 
 def test_rate_that_new_tables_serve_needs_no_increase(progress: RecordingProgress) -> None:
-    throughput(Tables(), progress, rate=181).ensure(never)
+    throughput(Tables(), progress, rate=166).ensure(never)
     with pytest.raises(AssertionError):
         throughput(Tables(), progress, rate=182).ensure(never)
 
@@ -172,9 +172,9 @@ def test_proposal_contains_each_increase_with_its_price(progress: RecordingProgr
     assert {(each.region, each.place, each.before, each.after) for each in proposal.increases} == {
         (region, place, Units(12_000, 4_000), Units(12_000, write))
         for region in REGIONS
-        for place, write in ((RECORDS, 22_000), (AUDIT, 18_000), (ACCESSES, 9_000))
+        for place, write in ((RECORDS, 24_000), (AUDIT, 18_000), (ACCESSES, 9_000))
     }
-    assert proposal.usd == pytest.approx(2 * (18_000 + 14_000 + 5_000) * 0.00065)
+    assert proposal.usd == pytest.approx(2 * (20_000 + 14_000 + 5_000) * 0.00065)
     assert proposal.beyond_quota == {}
 
 
@@ -202,13 +202,13 @@ def test_quota_limits_the_increase_and_is_reported(progress: RecordingProgress) 
     throughput(tables, progress).ensure(approve_increase)
     assert tables.warm[WEST, RECORDS] == [12_000, 20_000]
     (said,) = [text for text in progress.said if "quota" in text]
-    assert said.startswith("patient_records-dev needs 12,000 read and 22,000 write units a second")
+    assert said.startswith("patient_records-dev needs 12,000 read and 24,000 write units a second")
     assert "L-AB614373" in said
     tables.updates.clear()
     throughput(tables, progress).ensure(never)
     tables.quota = 40_000
     throughput(tables, progress).ensure(approve_increase)
-    assert tables.warm[WEST, RECORDS] == [12_000, 22_000]
+    assert tables.warm[WEST, RECORDS] == [12_000, 24_000]
 
 
 def test_refused_increase_leaves_the_tables_as_they_were(progress: RecordingProgress) -> None:
@@ -221,10 +221,10 @@ def test_refused_increase_leaves_the_tables_as_they_were(progress: RecordingProg
 
 def test_interrupted_deployment_is_continued_after_the_update_in_progress(progress: RecordingProgress) -> None:
     tables = Tables(reads=5)
-    tables.begin("patient_records-dev", {RECORDS: [12_000, 22_000]})
+    tables.begin("patient_records-dev", {RECORDS: [12_000, 24_000]})
     throughput(tables, progress).ensure(approve_increase)
     assert [request["TableName"] for _, request in tables.updates] == ["audit_logs-dev"]
-    assert tables.warm[WEST, RECORDS] == [12_000, 22_000]
+    assert tables.warm[WEST, RECORDS] == [12_000, 24_000]
 
 
 def test_update_that_does_not_end_is_an_error_after_half_an_hour(progress: RecordingProgress) -> None:
@@ -259,7 +259,7 @@ def test_failure_prints_one_line(
 
 def test_quotas_are_read_only_if_something_is_raised(progress: RecordingProgress) -> None:
     tables = Tables(failure=lambda _, operation: refused_limits() if operation == "describe_limits" else None)
-    throughput(tables, progress, rate=181).ensure(never)
+    throughput(tables, progress, rate=166).ensure(never)
     with pytest.raises(DeploymentError, match="DescribeLimits"):
         throughput(tables, progress, rate=182).ensure(approve_increase)
 
@@ -311,7 +311,7 @@ def test_region_that_does_not_respond_for_a_while_is_read_again(progress: Record
     tables = Tables()
     failing_after_the_update(tables, error, times=100)
     throughput(tables, progress).ensure(approve_increase)
-    assert tables.warm[WEST, RECORDS] == [12_000, 22_000]
+    assert tables.warm[WEST, RECORDS] == [12_000, 24_000]
     assert any("us-west-2 does not respond" in said for said in progress.said)
 
 
@@ -331,7 +331,7 @@ def test_failure_after_the_update_was_accepted_reports_an_increase_in_progress(
 
 def test_failure_during_an_increase_of_an_earlier_deployment_does_not_deny_it(progress: RecordingProgress) -> None:
     tables = Tables(reads=5)
-    tables.begin("patient_records-dev", {RECORDS: [12_000, 22_000]})
+    tables.begin("patient_records-dev", {RECORDS: [12_000, 24_000]})
     described = 0
 
     def failure(region: str, operation: str) -> Exception | None:

@@ -307,6 +307,21 @@ def test_version_that_has_arrived_is_not_refused(platform: Platform, row: Row) -
     assert row.send(platform, path, NEWER).status in expected
 
 
+def test_lost_version_with_a_lineage_item_can_be_merged(platform: Platform) -> None:
+    path, etag = platform.made()
+    lost = f"{START_MS - 3}-0000-{PEER}"
+    platform.arrive(path, lost, None)
+    del platform.records[f"north-clinic#Patient#{id_of(path)}", f"v#{lost}"]
+
+    def merge(version: str) -> int:
+        return platform.update(path, {"if-match": etag, "merges": f'W/"{version}"'}).status
+
+    assert merge(lost) == 503
+    heartbeat(platform, START_MS + LATEST_MS)
+    assert merge(OLDER) == 422
+    assert merge(lost) == 200
+
+
 def test_every_header_that_names_a_version_has_a_row() -> None:
     named = {(route.operation, name) for route in ROUTES for name in (MERGES, MINIMUM_VERSION) if name in route.headers}
     tested = {
@@ -354,8 +369,38 @@ class TestMinimumVersion:
         platform.arrive(path, third, second)
         assert named_read(platform, path, NEWER) == (503, ["query", "get_item", "query", "get_item"])
         platform.arrive(path, second, NEWER)
-        assert named_read(platform, path, NEWER) == (200, ["query", "get_item", "query"])
+        assert named_read(platform, path, NEWER) == (200, ["query", "get_item", "query", "get_item"])
         assert named_read(platform, path, etag[3:-1])[0] == 200
+
+    @pytest.mark.parametrize("prefix", ["v#", "l#"])
+    def test_descendant_of_which_one_item_is_absent_does_not_satisfy_it(self, platform: Platform, prefix: str) -> None:
+        path, _ = platform.made()
+        second, third = f"{START_MS + 7}-0000-{PEER}", f"{START_MS + 8}-0000-{PEER}"
+        platform.arrive(path, third, second)
+        platform.arrive(path, second, NEWER)
+        late = platform.records.pop((f"north-clinic#Patient#{id_of(path)}", f"{prefix}{second}"))
+        assert named_read(platform, path, NEWER)[0] == 503
+        platform.add(late)
+        assert named_read(platform, path, NEWER)[0] == 200
+
+    def test_lineage_item_alone_does_not_satisfy_it(self, platform: Platform) -> None:
+        path, etag = platform.made()
+        platform.arrive(path, NEWER, etag[3:-1])
+        version = platform.records.pop((f"north-clinic#Patient#{id_of(path)}", f"v#{NEWER}"))
+        assert named_read(platform, path, NEWER)[0] == 503
+        assert platform.update(path, {"if-match": f'W/"{NEWER}"'}).status == 503
+        platform.add(version)
+        assert named_read(platform, path, NEWER) == (200, ["query"])
+
+    def test_later_versions_are_not_read(self, platform: Platform) -> None:
+        path, etag = platform.made()
+        for _ in range(3):
+            etag = platform.put(path, etag).headers["etag"]
+        platform.dynamodb.calls.clear()
+        assert platform.call("GET", path, headers={"minimum-version": f'W/"{OLDER}"'}).status == 503
+        _, lineage = (request for operation, request in platform.dynamodb.calls if operation == "query")
+        assert lineage["ExpressionAttributeValues"][":first"] == {"S": f"l#{OLDER}"}
+        assert lineage["ExpressionAttributeValues"][":last"] == {"S": "l#~"}
 
     def test_version_of_this_region_that_was_never_written_returns_412(self, platform: Platform) -> None:
         path, _ = platform.made()

@@ -31,13 +31,13 @@ def test_create_returns_the_stamped_resource(platform: Platform) -> None:
 
 
 @pytest.mark.requirement("R1.2")
-def test_write_is_one_transaction_of_version_head_tokens_and_audit_item(platform: Platform) -> None:
+def test_write_is_one_transaction_of_version_head_lineage_tokens_and_audit_item(platform: Platform) -> None:
     made = platform.create().json
     ((operation, request),) = platform.dynamodb.calls
     assert operation == "transact_write_items"
     conditions = [put["Put"].get("ConditionExpression") for put in request["TransactItems"]]
-    assert conditions == ["attribute_not_exists(pk)"] * 2 + [None] * 2 + ["attribute_not_exists(pk)"]
-    head, version = platform.dynamodb.items(RECORDS, version=made["meta"]["versionId"])
+    assert conditions == ["attribute_not_exists(pk)"] * 3 + [None] * 2 + ["attribute_not_exists(pk)"]
+    head, lineage, version = platform.dynamodb.items(RECORDS, version=made["meta"]["versionId"])
     stamp = made["meta"]["versionId"]
     assert head["pk"] == version["pk"] == f"north-clinic#Patient#{made['id']}"
     assert (head["sk"], version["sk"]) == (f"head#{REGION}", f"v#{stamp}")
@@ -45,6 +45,8 @@ def test_write_is_one_transaction_of_version_head_tokens_and_audit_item(platform
     assert head["update_shard"].startswith("north-clinic#Patient#")
     assert "update_shard" not in version
     assert json.loads(head["resource"]) == made
+    names = {"pk", "version", "digest"}
+    assert lineage == {name: version[name] for name in names} | {"sk": f"l#{stamp}"}
 
 
 def test_resource_is_returned_unchanged(platform: Platform) -> None:

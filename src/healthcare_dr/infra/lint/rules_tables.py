@@ -88,7 +88,7 @@ SETTINGS = {
     "function_response_types": ["ReportBatchItemFailures"],
     "maximum_retry_attempts": -1, "maximum_record_age_in_seconds": -1,
 }  # fmt: skip
-VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
+VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}, {"prefix": "l#"}]}}}}
 CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 

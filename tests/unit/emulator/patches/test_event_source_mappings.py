@@ -14,7 +14,7 @@ from healthcare_dr.emulator.replication import Replication
 from unit.emulator.aws import EAST, REGIONS, WEST, Aws, allow, eventually, only_when_patched
 from unit.emulator.replicas import global_table, item, put, settle, two_buckets
 
-VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
+VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}, {"prefix": "l#"}]}}}}
 ALL = allow("*")
 # Records each event in a file, and reports the configured items as failed.
 RECORDS = """

@@ -81,7 +81,8 @@ def test_version_replica_token_and_event_are_one_transaction(world: World, api: 
     world.dynamodb.tables[AUDIT].clear()
     key, resource = api.create(announcement(CONTENT))
     new = [item["sk"] for item in world.dynamodb.items(RECORDS) if key.id in item["pk"]]
-    assert new == [f"head#{EAST}", f"replica#{EAST}", f"v#{resource['meta']['versionId']}"]
+    stamp = resource["meta"]["versionId"]
+    assert new == [f"head#{EAST}", f"l#{stamp}", f"replica#{EAST}", f"v#{stamp}"]
     assert f"{TENANT}#DocumentReference?patient#{'0' * 32}" in {item["pk"] for item in world.dynamodb.items(RECORDS)}
     assert world.listed() == {key.id: f"$platform#awaited#{EAST}"}
     (event,) = world.dynamodb.items(AUDIT)

@@ -13,7 +13,7 @@ from patient_api.contract.keys import PATIENT
 from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
 from patient_api.region.health import Health, Probe, publish
-from patient_api.store.model import Method, RecordKey, head_sk, version_item, version_of
+from patient_api.store.model import Method, RecordKey, head_sk, lineage_item, version_item, version_of
 from unit.patient_api.fakes.aws import (
     AUDIT,
     ENVIRONMENT,
@@ -109,6 +109,7 @@ class Platform:
         assert own is not None
         version = version_of(patient(**elements), key=key, stamp=own, method=Method.PUT, replaces=replaced)
         self.add(version_item(version))
+        self.add(lineage_item(version))
 
     def add(self, item: Item) -> None:
         """Add an item to the records table."""

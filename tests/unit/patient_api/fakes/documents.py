@@ -13,7 +13,7 @@ from patient_api.bootstrap import DocumentStorage, Process, Services, confirmati
 from patient_api.clock import Clock
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.contract.functions import Environment
-from patient_api.contract.keys import DOCUMENT, PATIENT, VERSION_PREFIX
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.documents.confirmation import Confirmation
 from patient_api.documents.lifecycle import Replica, State, next_check
 from patient_api.documents.reference import object_key
@@ -272,8 +272,7 @@ class LaggingWorld(World):
     def reconcile(self, region: str) -> None:
         """Process the stream of a region."""
         stream = self.replicas[region].stream
-        versions = [entry for entry in stream if entry["dynamodb"]["Keys"]["sk"]["S"].startswith(VERSION_PREFIX)]
-        assert self.processors[region]({"Records": versions}) == {"batchItemFailures": []}
+        assert self.processors[region]({"Records": regions.of_versions(stream)}) == {"batchItemFailures": []}
         stream.clear()
 
     def settle(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from patient_api.aws import Clients
 from patient_api.bootstrap import Services, stream_processor
 from patient_api.clock import Stamp
-from patient_api.contract.keys import DOCUMENT, PATIENT, VERSION_PREFIX
+from patient_api.contract.keys import DOCUMENT, LINEAGE_PREFIX, PATIENT, VERSION_PREFIX
 from patient_api.http.caller import Caller
 from patient_api.http.payload import Resource
 from patient_api.http.request import Request
@@ -206,10 +206,8 @@ class Region:
         stream = self.replica.stream
         items = list(dict.fromkeys(_item_of(entry) for entry in stream))
         chosen = {items[pick % len(items)] for pick in picks} if items else set()
-        # The event source mapping delivers versions only.
         batch = [entry for entry in stream if not chosen or _item_of(entry) in chosen]
-        versions = [entry for entry in batch if _item_of(entry)[1].startswith(VERSION_PREFIX)]
-        failed = self.reconciliation({"Records": versions})["batchItemFailures"]
+        failed = self.reconciliation({"Records": of_versions(batch)})["batchItemFailures"]
         first = min((int(failure["itemIdentifier"]) for failure in failed), default=None)
         done = [entry for entry in batch if first is None or _number(entry) < first]
         if not again:
@@ -298,6 +296,11 @@ def request(body: object = None, **headers: str) -> Request:
     )
 
 
+def of_versions(stream: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the changes of versions and lineage items, which are all that the event source mapping delivers."""
+    return [entry for entry in stream if _item_of(entry)[1].startswith((VERSION_PREFIX, LINEAGE_PREFIX))]
+
+
 def _item_of(entry: dict[str, Any]) -> tuple[str, str]:
     keys = entry["dynamodb"]["Keys"]
     return keys["pk"]["S"], keys["sk"]["S"]
@@ -308,7 +311,10 @@ def _number(entry: dict[str, Any]) -> int:
 
 
 def lineage_of(replica: Replica, pk: str) -> Lineage:
-    """Return the versions that each version of a record follows. `0` stands for none."""
+    """Return the versions that each version in a replica follows, whether or not its lineage item is there.
+
+    `0` stands for none.
+    """
     return lineage(item for (partition, _), item in replica.records.items() if partition == pk)
 
 
@@ -359,11 +365,14 @@ def check_consistency(regions: TwoRegions) -> None:
 def check_replicas(east: Replica, west: Replica) -> None:
     """Check that the replicas are equal, heads are the newest versions, and markers name all siblings.
 
+    Each version has a lineage item with the same links and digest, and each lineage item a version.
+
     Of documents, the head of both regions is at the same version.
     """
     assert east.records == west.records
     records = {pk for pk, sk in east.records if sk.startswith(VERSION_PREFIX)}
     assert records or not east.records
+    assert _lineage_facts(east, LINEAGE_PREFIX) == _lineage_facts(east, VERSION_PREFIX)
     markers = {key: item for key, item in east.records.items() if key[1].startswith("c#")}
     for pk in records:
         if pk.split("#")[1] == DOCUMENT:
@@ -381,6 +390,16 @@ def check_replicas(east: Replica, west: Replica) -> None:
         for followed in set().union(*lineage.values()):
             _check_marker(followed, lineage, markers.pop((pk, f"c#{followed}"), None))
     assert not markers, "there is a marker without siblings"
+
+
+def _lineage_facts(replica: Replica, prefix: str) -> dict[Key, Item]:
+    """Return what lineage items repeat of versions, by partition and stamp, in the items of either kind."""
+    names = ("version", "digest", "replaces", "merges")
+    return {
+        (pk, sk.removeprefix(prefix)): {name: item[name] for name in names if name in item}
+        for (pk, sk), item in replica.records.items()
+        if sk.startswith(prefix)
+    }
 
 
 def _check_marker(followed: str, lineage: Lineage, marker: Item | None) -> None:

@@ -132,7 +132,11 @@ class Replicas(RuleBasedStateMachine):
             except NotYetHere:
                 assert least
                 return
-        assert not least or weak(str(stamp)) >= match
+        if least:
+            lineage = lineage_of(self._region(where).replica, self._pk(name))
+            named = {weak(version) for version in {*lineage, *set().union(*lineage.values())}}
+            assert match in named, "the region has neither the version nor one that follows it"
+            assert weak(str(stamp)) >= match
         self._saw(where, name, stamp)
         self._learn(name, stamp)
 
@@ -155,7 +159,7 @@ class Replicas(RuleBasedStateMachine):
     @invariant()
     def no_version_disappears_or_changes(self) -> None:
         for place, region in enumerate(self.regions.all):
-            versions = {key: item for key, item in region.replica.records.items() if key[1].startswith("v#")}
+            versions = {key: item for key, item in region.replica.records.items() if key[1].startswith(("v#", "l#"))}
             for key, item in self.present[place].items():
                 assert versions.get(key) == item
             self.present[place] = versions

@@ -1,6 +1,7 @@
 """The stream processor, with batches in the form of Lambda."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -73,17 +74,34 @@ def version(number: int, key: RecordKey, stamp: Stamp, *, change: str = "INSERT"
     return entry(number, pk, f"v#{stamp}", change=change, **texts)
 
 
+def lineage(number: int, key: RecordKey, stamp: Stamp, *, change: str = "INSERT", **texts: str) -> Entry:
+    texts |= {"version": str(stamp), "digest": "d"}
+    return entry(number, key.partition, f"l#{stamp}", change=change, **texts)
+
+
 def test_record_is_reconciled_once_per_batch() -> None:
     reconciling = Reconciling()
-    stream = [version(1, ONE, A), version(2, TWO, A), version(3, ONE, C, replaces=str(A)), version(4, ONE, B)]
+    stream = [
+        version(1, ONE, A),
+        lineage(2, ONE, A),
+        version(3, TWO, A),
+        lineage(4, ONE, C, replaces=str(A)),
+        version(5, ONE, C, replaces=str(A)),
+        version(6, ONE, B),
+    ]
     assert reconciling.failed(*stream) == []
     one, two = reconciling.changes
-    assert (one.key, one.links) == (
-        ONE,
-        (Link(str(A), ("0",), "d"), Link(str(C), (str(A),), "d"), Link(str(B), ("0",), "d")),
-    )
+    assert (one.key, one.links) == (ONE, (Link(str(A), ("0",), "d"), Link(str(C), (str(A),), "d")))
+    assert one.newest is not None
     assert (one.newest.key, one.newest.stamp, one.newest.resource) == (ONE, C, "Marked-Value")
-    assert (two.key, two.links, two.newest.stamp) == (TWO, (Link(str(A), ("0",), "d"),), A)
+    assert two.newest is not None
+    assert (two.key, two.links, two.newest.stamp) == (TWO, (), A)
+
+
+def test_lineage_item_without_its_version_is_reconciled() -> None:
+    reconciling = Reconciling()
+    assert reconciling.failed(lineage(1, ONE, A)) == []
+    assert reconciling.changes == [Change(ONE, (Link(str(A), ("0",), "d"),))]
 
 
 @pytest.mark.parametrize("change", ["INSERT", "MODIFY", "REMOVE"])
@@ -106,13 +124,14 @@ def test_items_that_are_no_versions_are_ignored(pk: str, sk: str, change: str) -
 
 
 @pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
-def test_changed_version_is_reported_and_not_reconciled(change: str) -> None:
+@pytest.mark.parametrize(("item", "prefix"), [(version, "v#"), (lineage, "l#")])
+def test_changed_version_is_reported_and_not_reconciled(change: str, item: Callable[..., Entry], prefix: str) -> None:
     reconciling = Reconciling()
-    assert reconciling.failed(version(1, ONE, A, change=change), version(2, TWO, A)) == []
+    assert reconciling.failed(item(1, ONE, A, change=change), version(2, TWO, A)) == []
     assert [found.key for found in reconciling.changes] == [TWO]
     line, metric = reconciling.log.lines()
     assert (line["level"], line["message"]) == ("ERROR", "an item that must not change was changed")
-    assert (line["change"], line["pk"], line["sk"]) == (change, "north-clinic#Patient#1", f"v#{A}")
+    assert (line["change"], line["pk"], line["sk"]) == (change, "north-clinic#Patient#1", f"{prefix}{A}")
     assert metric["TamperedItems"] == [1]
     assert "Marked-Value" not in reconciling.log.getvalue()
 

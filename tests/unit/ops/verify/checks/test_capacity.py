@@ -84,7 +84,7 @@ def test_api_admits_the_load_of_both_regions_and_the_origins_of_the_settings(
 
 
 DEFAULTS = {"ReadUnitsPerSecond": 12_000, "WriteUnitsPerSecond": 4_000}
-RAISED = {"records": 22_000, "by-update": 4_000, "audit": 18_000, "by-record": 9_000}
+RAISED = {"records": 24_000, "by-update": 4_000, "audit": 18_000, "by-record": 9_000}
 
 
 def tables(**writes: int) -> Answers:
@@ -133,7 +133,7 @@ def int_in(text: str) -> int:
 def test_required_throughput_follows_the_rate_of_the_settings() -> None:
     found = problems("table-throughput", live(tables(), settings={"throttle_rate": 2000}))
     assert (
-        "patient_records-dev serves 22,000 write units a second at once, HDR_THROTTLE_RATE=2000 needs 44,000" in found
+        "patient_records-dev serves 24,000 write units a second at once, HDR_THROTTLE_RATE=2000 needs 48,000" in found
     )
 
 
@@ -163,7 +163,7 @@ class Consumption:
     ("index", "metric", "serves", "regions"),
     [
         # Each region's write units contain those that were replicated to it.
-        (None, "ConsumedWriteCapacityUnits", "patient_records-dev serves 22,000 write", 1),
+        (None, "ConsumedWriteCapacityUnits", "patient_records-dev serves 24,000 write", 1),
         (None, "ConsumedReadCapacityUnits", "patient_records-dev serves 12,000 read", 2),
         ("by-update", "ConsumedWriteCapacityUnits", "patient_records-dev/by-update serves 4,000 write", 1),
     ],
@@ -188,14 +188,14 @@ def test_tables_serve_at_once_what_the_survivor_would_consume(
 def test_write_units_of_the_region_that_consumed_more_count(region: str, other: str) -> None:
     much, little = (
         Consumption("patient_records-dev", None, "ConsumedWriteCapacityUnits", {0: units * 60})
-        for units in (22_001, 9_000)
+        for units in (24_001, 9_000)
     )
     responses: Answers = {
         ("cloudwatch", region, "get_metric_data"): much,
         ("cloudwatch", other, "get_metric_data"): little,
     }
     assert problems("table-throughput", live({**tables(), **responses})) == [
-        "patient_records-dev serves 22,000 write units a second at once, 22,001 have been consumed"
+        "patient_records-dev serves 24,000 write units a second at once, 24,001 have been consumed"
     ]
 
 
@@ -203,12 +203,12 @@ def test_write_units_of_the_region_that_consumed_more_count(region: str, other: 
     ("rate", "fixes"),
     [
         (1000, ["raise HDR_THROTTLE_RATE to a rate that needs as much, then run `hdr deploy`"]),
-        # The deployment raises the table to the 44,000 units that the rate needs.
+        # The deployment raises the table to the 48,000 units that the rate needs.
         (2000, [CATALOG["table-throughput"].fix] * 4),
     ],
 )
 def test_consumption_beyond_the_rate_has_a_fix_that_raises_the_throughput(rate: int, fixes: list[str]) -> None:
-    metrics = Consumption("patient_records-dev", None, "ConsumedWriteCapacityUnits", {0: 22_001 * 60})
+    metrics = Consumption("patient_records-dev", None, "ConsumedWriteCapacityUnits", {0: 24_001 * 60})
     answers = {**tables(), ("cloudwatch", "get_metric_data"): metrics}
     problems_found = found("table-throughput", live(answers, settings={"throttle_rate": rate}))
     assert [problem.fix for problem in problems_found if " write " in problem.problem] == fixes
