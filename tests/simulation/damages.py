@@ -185,7 +185,7 @@ def version_awaited_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def _sibling_satisfies_minimum_version(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(VersionStore, "is_followed", lambda _self, _key, _stamp: True)
+    patch.setattr(VersionStore, "is_followed", lambda _self, _key, _stamp, **_: True)
 
 
 def _clock_not_checked(patch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import DeploymentError
-from patient_api.contract.keys import LINEAGE_PREFIX, OPEN_CONFLICTS, UPDATE_INDEX
+from patient_api.contract.keys import AFTER_LINEAGE, HEAD_PREFIX, LINEAGE_PREFIX, OPEN_CONFLICTS, UPDATE_INDEX
 
 AT_A_TIME: Final = 8
 
@@ -22,7 +22,8 @@ Links = Mapping[str, frozenset[str]]
 class OpenConflict:
     """A record with concurrent versions. An update of `current` that merges `others` closes the conflict.
 
-    `since` is the time of the versions that opened it, `listed_in` are the regions that list it.
+    `current` is the newest version that a region returns. A version of `others` may have been lost with its region.
+    `since` is the time of the versions that opened the conflict, `listed_in` are the regions that list it.
     """
 
     tenant: str
@@ -45,12 +46,16 @@ class Conflicts:
 
 @dataclass(frozen=True)
 class _Known:
-    """A region's view of a record: the newest version of its oldest open conflict, and the links of all its versions.
+    """A region's view of a record.
 
-    A lineage item can arrive before its version, so one of these versions may still be on its way to the region.
+    Attributes:
+        began: the newest version of its oldest open conflict.
+        head: the newest version that the region returns.
+        links: of all versions whose lineage items the region has. A version itself may be on its way, or lost.
     """
 
     began: str
+    head: str
     links: Links
 
 
@@ -62,7 +67,7 @@ def read_conflicts(clients: Mapping[str, Any], *, table: str) -> Conflicts:
     """
     with ThreadPoolExecutor(len(clients)) as pool:
         answers = dict(
-            zip(clients, pool.map(lambda client: _open_conflicts(client, table), clients.values()), strict=True)
+            zip(clients, pool.map(lambda region: _open_conflicts(clients[region], table, region), clients), strict=True)
         )
     unasked = {region: answer for region, answer in answers.items() if isinstance(answer, str)}
     if len(unasked) == len(clients):
@@ -78,20 +83,21 @@ def _conflict(pk: str, listed: Mapping[str, Mapping[str, _Known]]) -> OpenConfli
     links: dict[str, frozenset[str]] = {}
     for each in known.values():
         links |= each.links
+    current = max(each.head for each in known.values())
     followed = frozenset[str]().union(*links.values())
-    *others, current = sorted(links.keys() - followed)
+    others = links.keys() - followed - {current}
     tenant, kind, identifier = pk.split("#")
     return OpenConflict(
         tenant=tenant,
         record=f"{kind}/{identifier}",
         current=current,
-        others=tuple(others),
+        others=tuple(sorted(others)),
         since=_written(min(each.began for each in known.values())),
         listed_in=tuple(known),
     )
 
 
-def _open_conflicts(client: Any, table: str) -> Mapping[str, _Known] | str:
+def _open_conflicts(client: Any, table: str, region: str) -> Mapping[str, _Known] | str:
     request = {
         "TableName": table,
         "IndexName": UPDATE_INDEX,
@@ -104,20 +110,30 @@ def _open_conflicts(client: Any, table: str) -> Mapping[str, _Known] | str:
             pk, newest = item["pk"]["S"], item["updated"]["S"]
             began[pk] = min(newest, began.get(pk, newest))
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            links = pool.map(lambda pk: _links(client, table, pk), began)
-            return {pk: _Known(began[pk], found) for pk, found in zip(began, links, strict=True) if found}
+            known = pool.map(lambda pk: _known(client, table, pk, region, began[pk]), began)
+            return {pk: found for pk, found in zip(began, known, strict=True) if found is not None}
     except (ClientError, BotoCoreError) as error:
         return " ".join(str(error).split())
 
 
-def _links(client: Any, table: str, pk: str) -> Links:
+def _known(client: Any, table: str, pk: str, region: str, began: str) -> _Known | None:
+    """Return the region's view of a record, None when it has no version of it."""
     request = {
         "TableName": table,
         "ConsistentRead": True,
-        "KeyConditionExpression": "pk = :pk AND begins_with(sk, :lineage)",
-        "ExpressionAttributeValues": {":pk": {"S": pk}, ":lineage": {"S": LINEAGE_PREFIX}},
+        "KeyConditionExpression": "pk = :pk AND sk BETWEEN :heads AND :lineage",
+        "ExpressionAttributeValues": {
+            ":pk": {"S": pk},
+            ":heads": {"S": HEAD_PREFIX},
+            ":lineage": {"S": AFTER_LINEAGE},
+        },
     }
-    return {item["version"]["S"]: _followed(item) for item in _items(client, request)}
+    items = {item["sk"]["S"]: item for item in _items(client, request)}
+    head = items.get(f"{HEAD_PREFIX}{region}")
+    if head is None:
+        return None
+    links = {item["version"]["S"]: _followed(item) for sk, item in items.items() if sk.startswith(LINEAGE_PREFIX)}
+    return _Known(began, head["version"]["S"], links)
 
 
 def _followed(item: Item) -> frozenset[str]:

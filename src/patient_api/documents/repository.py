@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from patient_api.aws import DynamoDB, translated
 from patient_api.contract.audit import AuditEvent
 from patient_api.contract.keys import (
+    AFTER_VERSIONS,
     REPLICA_PREFIX,
     UPDATE_INDEX,
     USED_KEY,
@@ -40,7 +41,6 @@ from patient_api.store.versions import Put, VersionStore
 PAGE: Final = 500
 """Entries of a list that one request reads."""
 
-_AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every version
 _AFTER_TENANT: Final = "#~"  # sorts after every entry of a tenant, and before those of the next one
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TEXTS: Final = ("upload", "version_id", "sha256")
@@ -92,7 +92,7 @@ class DocumentRepository:
             "ExpressionAttributeValues": {
                 ":pk": {"S": key.partition},
                 ":first": {"S": REPLICA_PREFIX},
-                ":last": {"S": _AFTER_ALL},
+                ":last": {"S": AFTER_VERSIONS},
             },
             "ConsistentRead": True,
         }

@@ -14,15 +14,15 @@ version of the peer is EXPECTED until a heartbeat that the peer wrote LATEST_MS 
 carries both, has then brought it, or never will. While replication stands still, so do heartbeats.
 
 A vread and Merges need the version itself: one of the peer region is EXPECTED also when its successor is here. Merges
-accepts an UNKNOWN version of which the lineage item is here, because it is a member of a conflict. A version in
+accepts an UNKNOWN version that a marker names, because its conflict could not be closed otherwise. A version in
 If-Match is not looked up when the header also names the current version, and an older one in If-None-Match neither. A
 request that names no version cannot be told from one about a record that never existed, so clients send the ETag that
 they have.
 
-Nearly all requests name the newest version or the one before it. They cost no further read of the table. The heartbeat
-is read only when a version of the peer is absent. Others cost a look-up of the version, and if it is absent a query of
-the lineage items of later versions. A version that replaces or merges an absent one counts only if both of its items
-have arrived: without the lineage item it is not found, and without the version no response can contain it.
+Nearly all requests name the newest version or the one before it. They cost no further read of the table. Others cost a
+look-up of the version, and if it is absent a query of the lineage items between it and the newest version. One of those
+versions counts as a successor only if both of its items have arrived. The heartbeat is read only when a version of the
+peer is absent.
 """
 
 from collections.abc import Callable, Sequence
@@ -113,9 +113,11 @@ class Arrivals:
         def arrived(stamp: Stamp) -> bool:
             if current is None or stamp > current.stamp:
                 return False
-            # The newest version and those that it follows need no further read.
-            followed = stamp in (current.stamp, current.replaces, *current.merges)
-            return followed or self.records.holds(key, stamp) or self.records.is_followed(key, stamp)
+            # The newest version and those that it follows need no further read. Later ones, which may have arrived
+            # meanwhile, do not count: the response does not contain them.
+            if stamp in (current.stamp, current.replaces, *current.merges):
+                return True
+            return self.records.holds(key, stamp) or self.records.is_followed(key, stamp, until=current.stamp)
 
         return named.refusal(current, arrived, self._awaited(key), self.peer)
 

@@ -217,9 +217,8 @@ class Patients:
         for stamp in stamps:
             with self._authorization.auditing(event):
                 error = None if self._records.holds(key, stamp) else self.arrivals.missing(key, stamp, unknown)
-                if error is unknown and self._records.has_lineage(key, stamp):
-                    # The version was lost with its region, and its lineage item was not. It is a member of a conflict
-                    # that could not be resolved otherwise.
+                if error is unknown and self._records.is_in_conflict(key, stamp):
+                    # The version was lost with its region, and the marker of its conflict was not.
                     error = None
             if error is not None:
                 self._authorization.refuse(event, error)

@@ -14,8 +14,9 @@ A head is written and read in its own region only, so that replication cannot mo
 `<tenant>#<type>#<number>#<region>`: each region lists its own heads.
 
 A lineage item repeats what a version follows, without its content. DynamoDB reads and charges whole items, also when a
-request projects few attributes, so what needs no content reads lineage items: a version may have hundreds of kilobytes.
-A transaction writes a version and its lineage item, but replication can deliver either of them first.
+request projects few attributes, and a version may have hundreds of kilobytes. Code that needs no content therefore
+reads lineage items. A transaction writes a version and its lineage item, but replication can deliver either of them
+first.
 
 CloudTrail records keys, so they hold ids and no values of records: values in keys of index items are blinded.
 """

@@ -13,12 +13,12 @@ Reconciliation deletes nothing:
 
 - When a version arrives, it moves this region's head to a newer version from the other region, and only forward. The
   other region's head is not touched, and a version of this region was written together with its head.
-- When a lineage item arrives, it records siblings in a marker, `c#<the version that they follow>`, or `c#0` for several
-  first versions. The first version that descends from all siblings closes the marker. Markers depend on lineage items
-  alone, so a marker may name a version whose own item has not arrived.
+- It records siblings in a marker, `c#<the version that they follow>`, or `c#0` for several first versions. The first
+  version that descends from all siblings closes the marker. Versions can be large, so it compares their lineage items.
 
-Neither step needs what the other one reads, so the order in which a version and its lineage item arrive does not
-matter. Versions can be large and are not read for markers.
+A version and its lineage item arrive apart and in either order, or one of them is lost with its region. Both say what
+the version follows, and the arrival of either one updates the markers. So a marker may name a version whose own item
+has not arrived.
 
 Versions of a type in `folds` never conflict: a function returns the current one of all versions, in which the head is
 a copy. That version may be older than others.
@@ -35,7 +35,15 @@ from botocore.exceptions import ClientError
 
 from patient_api.aws import DynamoDB, translated
 from patient_api.clock import Stamp
-from patient_api.contract.keys import CONFLICT_PREFIX, HEAD_PREFIX, LINEAGE_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
+from patient_api.contract.keys import (
+    AFTER_LINEAGE,
+    AFTER_VERSIONS,
+    CONFLICT_PREFIX,
+    HEAD_PREFIX,
+    LINEAGE_PREFIX,
+    OPEN_CONFLICTS,
+    VERSION_PREFIX,
+)
 from patient_api.errors import StorageFault
 from patient_api.store.model import (
     Item,
@@ -55,8 +63,6 @@ LARGEST_PAGE: Final = 1_000
 LARGEST_RECORD: Final = 20_000  # versions of one record that are compared with each other
 
 _VERSION_NAME: Final = {"#version": "version"}
-_AFTER_LINEAGE: Final = f"{LINEAGE_PREFIX}~"  # sorts after every lineage item
-_AFTER_VERSIONS: Final = f"{VERSION_PREFIX}~"  # sorts after every version
 
 Lineage = Mapping[str, Collection[str]]
 """The stamps of versions, and those that each follows."""
@@ -75,7 +81,7 @@ class Link:
 
     @classmethod
     def of(cls, item: Item) -> "Link":
-        """Return the link in a lineage item. Raises StorageFault when the item has another form."""
+        """Return the link in a lineage item or a version. Raises StorageFault when the item has another form."""
         try:
             replaces = item["replaces"]["S"] if "replaces" in item else ORIGIN
             merged = [entry["S"] for entry in item["merges"]["L"]] if "merges" in item else []
@@ -93,7 +99,7 @@ class Change:
     """The items of one record that arrived together.
 
     Attributes:
-        links: of the lineage items.
+        links: of the versions and of the lineage items, each version once.
         newest: of the versions, the newest one; None when only lineage items arrived.
     """
 
@@ -147,8 +153,11 @@ class Reconciler:
             return
         if change.newest is not None and change.newest.stamp.region != self.region:
             self._advance_head(change.newest)
-        if change.links:
-            self._update_markers_of(change)
+        arrived = {link.stamp: link for link in change.links}
+        stored = self._links(change.key, newest_first=True, limit=len(arrived) + 1)
+        newest = sorted(({link.stamp: link for link in stored} | arrived).values(), key=_stamp_of, reverse=True)
+        if not _continues(newest, arrived.keys()):
+            self._update_markers(change.key, arrived)
 
     def _advance_head(self, newest: Version) -> None:
         forward = {
@@ -165,7 +174,7 @@ class Reconciler:
             "ExpressionAttributeValues": {
                 ":pk": {"S": key.partition},
                 ":head": {"S": HEAD_PREFIX},
-                ":last": {"S": _AFTER_VERSIONS},
+                ":last": {"S": AFTER_VERSIONS},
             },
         }
         for _ in range(ATTEMPTS):
@@ -185,19 +194,14 @@ class Reconciler:
                 return
         raise StorageFault(operation="PutItem", code="Contention")
 
-    def _update_markers_of(self, change: Change) -> None:
-        links = {link.stamp: link for link in change.links}
-        newest = self._links(change.key, newest_first=True, limit=len(links) + 1)
-        if not _continues(newest, links.keys()):
-            self._update_markers(change.key, {stamp for link in change.links for stamp in link.follows})
-
-    def _update_markers(self, key: RecordKey, followed: set[str]) -> None:
-        """Update the markers of versions that the change follows, of equal siblings, and those that are still open."""
+    def _update_markers(self, key: RecordKey, arrived: Mapping[str, Link]) -> None:
+        """Update the markers of what the change follows, of equal siblings, and those that are still open."""
+        followed = {stamp for link in arrived.values() for stamp in link.follows}
         # Versions and markers may arrive meanwhile, so repeat until there is nothing to change.
         for _ in range(ATTEMPTS):
             known = self._conflicts(key)
             due = followed | {after for after, conflict in known.items() if conflict.resolved is None}
-            links = self._links_since(key, due)
+            links = self._links_since(key, due, arrived)
             lineage = lineage_of(links)
             due |= _equal_siblings(links).keys()
             found = {after: conflict_after(after, lineage, known.get(after)) for after in sorted(due)}
@@ -235,15 +239,16 @@ class Reconciler:
         items = self._query(condition, LARGEST_RECORD)
         return {item["sk"]["S"].removeprefix(CONFLICT_PREFIX): Conflict.of(item) for item in items}
 
-    def _links_since(self, key: RecordKey, due: Set[str]) -> Sequence[Link]:
+    def _links_since(self, key: RecordKey, due: Set[str], arrived: Mapping[str, Link]) -> Collection[Link]:
         """Return the versions from the oldest of the due ones on, and all that may be equal siblings of one of them.
 
-        Equal siblings are newer than the version that they replace. Reads one item of each due version.
+        Equal siblings are newer than the version that they replace. Reads one item of each due version. The lineage
+        items of the `arrived` versions may be absent.
         """
         first = min(self._replaced_by(key, stamp) for stamp in sorted(due))
         while True:
-            links = self._links(key, after=first)
-            oldest = min((link.follows[0] for link in links), default=first)
+            links = {**arrived, **{link.stamp: link for link in self._links(key, after=first)}}.values()
+            oldest = min(link.follows[0] for link in links)
             if oldest >= first:
                 return links
             first = oldest
@@ -268,7 +273,7 @@ class Reconciler:
             "ExpressionAttributeValues": {
                 ":pk": {"S": key.partition},
                 ":low": {"S": low},
-                ":last": {"S": _AFTER_LINEAGE},
+                ":last": {"S": AFTER_LINEAGE},
             },
             "ScanIndexForward": not newest_first,
         }
@@ -307,9 +312,9 @@ class Reconciler:
 def lineage_of(links: Iterable[Link]) -> Lineage:
     """Return what each version follows, which includes its older equal siblings.
 
-    A version that follows one which descends from an equal sibling also follows those of its siblings which are newer
-    than the followed version and older than itself. Whether it descends from them in another way does not matter:
-    versions in between may still be on their way, and what a version follows must not depend on them.
+    Let A and B be equal siblings. A version that follows F, where F descends from A or is A, also follows B if B was
+    written between F and that version. Whether it descends from B in another way does not matter: the versions in
+    between may be on their way, and what a version follows must not depend on them.
     """
     ordered = sorted(links, key=lambda link: link.stamp)
     equal = _equal_siblings(ordered)
@@ -360,10 +365,16 @@ def _common_descendant(members: frozenset[str], lineage: Lineage) -> str | None:
     behind: dict[str, frozenset[str]] = {}
     # A version is always newer than those that it follows.
     for stamp in sorted(lineage):
-        behind[stamp] = (members & {stamp}).union(*(behind.get(other, frozenset()) for other in lineage[stamp]))
+        # The lineage item of a member that the version follows may be lost.
+        near = members & {stamp, *lineage[stamp]}
+        behind[stamp] = near.union(*(behind.get(other, frozenset()) for other in lineage[stamp]))
         if behind[stamp] == members:
             return stamp
     return None
+
+
+def _stamp_of(link: Link) -> str:
+    return link.stamp
 
 
 def _continues(newest: Sequence[Link], arrived: Set[str]) -> bool:

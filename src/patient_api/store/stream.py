@@ -1,6 +1,6 @@
 """Process the streams of both tables: reconcile records, and report tampering and replication lag.
 
-Of records, the stream delivers new versions and new lineage items, together or apart and in any order.
+New versions and their lineage items are delivered together or apart, and in any order.
 
 A stream delivers a batch at least once, and the changes of one item in order. The response lists the first change of
 each record that failed. Lambda delivers the batch again from there, and reconciliation is idempotent
@@ -121,8 +121,8 @@ def _record_of(pk: str) -> RecordKey | None:
 
 def _change_of(key: RecordKey, arrivals: _Arrived) -> Change:
     versions = [version_of_item(item) for item in arrivals.items if item["sk"]["S"].startswith(VERSION_PREFIX)]
-    links = tuple(Link.of(item) for item in arrivals.items if item["sk"]["S"].startswith(LINEAGE_PREFIX))
-    return Change(key, links, max(versions, key=lambda version: version.stamp, default=None))
+    links = dict.fromkeys(map(Link.of, arrivals.items))
+    return Change(key, tuple(links), max(versions, key=lambda version: version.stamp, default=None))
 
 
 def key_fields(key: RecordKey) -> dict[str, str]:

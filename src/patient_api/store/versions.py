@@ -25,7 +25,7 @@ from patient_api.audit.trail import AuditTrail
 from patient_api.aws import THROTTLES, DynamoDB, fault_of, translated
 from patient_api.clock import Stamp
 from patient_api.contract.audit import AuditEvent
-from patient_api.contract.keys import CONFLICT_PREFIX, LINEAGE_PREFIX, VERSION_PREFIX
+from patient_api.contract.keys import AFTER_VERSIONS, CONFLICT_PREFIX, LINEAGE_PREFIX, VERSION_PREFIX
 from patient_api.contract.keys import key as item_key
 from patient_api.errors import Contention, HeadMismatch, StorageFault, Unprocessable
 from patient_api.store.model import (
@@ -55,8 +55,6 @@ _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
 _FURTHER: Final = 3  # puts of a version, its head and its lineage item, before those of further items
 # A transaction also holds the version, its head, its lineage item and the audit event.
 _LARGEST_INDEX: Final = LARGEST_TRANSACTION - 4
-_AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every stamp, which begins with a digit
-_AFTER_LINEAGE: Final = f"{LINEAGE_PREFIX}~"
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ class VersionStore:
         """Return up to `limit` versions older than `before`, newest first."""
 
         def read() -> HistoryPage:
-            last = f"{VERSION_PREFIX}{before}" if before is not None else _AFTER_ALL
+            last = f"{VERSION_PREFIX}{before}" if before is not None else AFTER_VERSIONS
             # One more than the page, and `before` itself, which BETWEEN includes.
             found, cut = self._versions(key, ascending=False, last=last, Limit=limit + 2)
             older = [version for version in found if version.stamp != before]
@@ -144,15 +142,15 @@ class VersionStore:
         """Return whether this region has the version. Its lineage item alone is not enough."""
         return self._has_version(key, str(stamp))
 
-    def has_lineage(self, key: RecordKey, stamp: Stamp) -> bool:
-        """Return whether this region has the lineage item of a version, with or without the version."""
-        return self._item(key, f"{LINEAGE_PREFIX}{stamp}") is not None
+    def is_in_conflict(self, key: RecordKey, stamp: Stamp) -> bool:
+        """Return whether a marker names the version, whether or not this region has it."""
+        return any(str(stamp) in conflict.members for conflict in self._conflicts(key))
 
-    def is_followed(self, key: RecordKey, stamp: Stamp) -> bool:
-        """Return whether this region has a version that replaces or merges this one, and its lineage item.
+    def is_followed(self, key: RecordKey, stamp: Stamp, *, until: Stamp) -> bool:
+        """Return whether a version up to `until` that this region has replaces or merges this one.
 
-        The lineage items of all newer versions are read. Replication may have brought one without its version, which
-        no response can contain yet, so the versions themselves are looked up.
+        The lineage items between both are read. Replication may have brought one without its version, so the versions
+        themselves are looked up.
         """
         start: dict[str, Any] = {}
         while True:
@@ -163,7 +161,7 @@ class VersionStore:
                     ExpressionAttributeValues={
                         ":pk": {"S": key.partition},
                         ":first": {"S": f"{LINEAGE_PREFIX}{stamp}"},
-                        ":last": {"S": _AFTER_LINEAGE},
+                        ":last": {"S": f"{LINEAGE_PREFIX}{until}"},
                     },
                     ConsistentRead=True,
                     **start,
@@ -190,7 +188,7 @@ class VersionStore:
         """
         # A member that resolved a conflict descends from the others, and is concurrent with none of them.
         groups = [conflict.members - {conflict.resolved} for conflict in self._conflicts(key)]
-        held = {str(version.stamp): Link.of(lineage_item(version)) for version in versions}
+        held = {str(version.stamp): Link.of(version_item(version)) for version in versions}
         members = set[str]().union(*(group for group in groups if not group.isdisjoint(held)))
         for stamp in sorted(members - held.keys()):
             item = self._item(key, f"{LINEAGE_PREFIX}{stamp}")
@@ -219,7 +217,7 @@ class VersionStore:
         return next(iter(found), None)
 
     def _versions(
-        self, key: RecordKey, *, ascending: bool, last: str = _AFTER_ALL, **limits: int
+        self, key: RecordKey, *, ascending: bool, last: str = AFTER_VERSIONS, **limits: int
     ) -> tuple[Sequence[Version], bool]:
         """Return versions up to a sort key, and whether DynamoDB stopped before the last of them."""
         with translated("Query"):

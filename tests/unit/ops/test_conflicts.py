@@ -19,11 +19,14 @@ SIBLINGS: Versions = {FIRST: (), EASTERN: (FIRST,), WESTERN: (FIRST,)}
 
 class Region:
     """DynamoDB of a region, in pages of one: `records` are what each version of an id follows, all of them in
-    conflict since `WESTERN`."""
+    conflict since `WESTERN`. The region returns the newest of them, or `head`."""
 
-    def __init__(self, records: Mapping[str, Versions] | None = None, *, lost: bool = False) -> None:
+    def __init__(
+        self, records: Mapping[str, Versions] | None = None, *, lost: bool = False, head: str | None = None
+    ) -> None:
         self.records = records or {}
         self.lost = lost
+        self.head = head
 
     def query(self, **request: Any) -> Mapping[str, Any]:
         if self.lost:
@@ -34,16 +37,22 @@ class Region:
             return self._page(
                 request, [{"pk": {"S": f"clinic-a#Patient#{name}"}, "updated": {"S": WESTERN}} for name in self.records]
             )
-        assert values[":lineage"] == {"S": "l#"}, "versions may be large"
+        assert (values[":heads"], values[":lineage"]) == ({"S": "head#"}, {"S": "l#~"}), "versions may be large"
+        versions = self.records[values[":pk"]["S"].rpartition("#")[2]]
+        head = {"version": {"S": self.head or max(versions)}}
         return self._page(
             request,
             [
-                {
-                    "version": {"S": version},
-                    **({"replaces": {"S": follows[0]}} if follows else {}),
-                    **({"merges": {"L": [{"S": other} for other in follows[1:]]}} if follows[1:] else {}),
-                }
-                for version, follows in self.records[values[":pk"]["S"].rpartition("#")[2]].items()
+                *({"sk": {"S": f"head#{region}"}, **head} for region in (EAST, WEST)),
+                *(
+                    {
+                        "sk": {"S": f"l#{version}"},
+                        "version": {"S": version},
+                        **({"replaces": {"S": follows[0]}} if follows else {}),
+                        **({"merges": {"L": [{"S": other} for other in follows[1:]]}} if follows[1:] else {}),
+                    }
+                    for version, follows in versions.items()
+                ),
             ],
         )
 
@@ -79,6 +88,16 @@ def test_conflict_merged_in_one_region_has_no_other_versions() -> None:
     merged = {**SIBLINGS, LATER: (WESTERN, EASTERN)}
     (conflict,) = of(east=Region({"p1": merged}), west=Region({"p1": SIBLINGS}))
     assert (conflict.current, conflict.others) == (LATER, ())
+
+
+@pytest.mark.parametrize(
+    ("versions", "head"),
+    [(SIBLINGS, EASTERN), ({FIRST: (), WESTERN: (FIRST,)}, EASTERN), ({FIRST: (), EASTERN: (FIRST,)}, WESTERN)],
+    ids=["newest version", "newest version, and lineage item of the other", "lineage item of the newest version"],
+)
+def test_lost_item_of_a_version_does_not_change_how_the_conflict_is_closed(versions: Versions, head: str) -> None:
+    (conflict,) = of(east=Region({"p1": versions}, head=head), west=Region(lost=True))
+    assert (conflict.current, conflict.others) == (head, (WESTERN if head == EASTERN else EASTERN,))
 
 
 def test_each_region_may_know_of_others() -> None:

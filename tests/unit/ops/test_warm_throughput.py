@@ -162,7 +162,7 @@ def test_second_deployment_raises_nothing_and_requests_no_approval(progress: Rec
 def test_rate_that_new_tables_serve_needs_no_increase(progress: RecordingProgress) -> None:
     throughput(Tables(), progress, rate=166).ensure(never)
     with pytest.raises(AssertionError):
-        throughput(Tables(), progress, rate=182).ensure(never)
+        throughput(Tables(), progress, rate=167).ensure(never)
 
 
 def test_proposal_contains_each_increase_with_its_price(progress: RecordingProgress) -> None:
@@ -261,7 +261,7 @@ def test_quotas_are_read_only_if_something_is_raised(progress: RecordingProgress
     tables = Tables(failure=lambda _, operation: refused_limits() if operation == "describe_limits" else None)
     throughput(tables, progress, rate=166).ensure(never)
     with pytest.raises(DeploymentError, match="DescribeLimits"):
-        throughput(tables, progress, rate=182).ensure(approve_increase)
+        throughput(tables, progress, rate=167).ensure(approve_increase)
 
 
 def refused_limits() -> ClientError:

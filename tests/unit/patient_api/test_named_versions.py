@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from patient_api.clock import FUTURE_MS
+from patient_api.clock import FUTURE_MS, Stamp
 from patient_api.contract.headers import MERGES, MINIMUM_VERSION
-from patient_api.contract.keys import HEARTBEAT_PARTITION, key
+from patient_api.contract.keys import HEARTBEAT_PARTITION, OPEN_CONFLICTS, PATIENT, key
 from patient_api.contract.routes import ROUTES, Route
 from patient_api.http.named_versions import LATEST_MS
-from patient_api.store.model import head_item, version_of_item
+from patient_api.store.model import Marker, RecordKey, head_item, marker_item, version_of_item
 from unit.patient_api.fakes.api import UNKNOWN, Platform, Reply, id_of, patient
 from unit.patient_api.fakes.aws import PEER, RECORDS, REGION, START_MS, client_error
 from unit.patient_api.fakes.documents import CONTENT, announcement
@@ -307,19 +307,20 @@ def test_version_that_has_arrived_is_not_refused(platform: Platform, row: Row) -
     assert row.send(platform, path, NEWER).status in expected
 
 
-def test_lost_version_with_a_lineage_item_can_be_merged(platform: Platform) -> None:
+def test_lost_version_that_a_marker_names_can_be_merged(platform: Platform) -> None:
     path, etag = platform.made()
-    lost = f"{START_MS - 3}-0000-{PEER}"
-    platform.arrive(path, lost, None)
-    del platform.records[f"north-clinic#Patient#{id_of(path)}", f"v#{lost}"]
+    lost = Stamp(START_MS - 3, 0, PEER)
+    record = RecordKey("north-clinic", PATIENT, id_of(path))
+    members = [str(lost), etag[3:-1]]
+    platform.add(marker_item(Marker(record, "c#0", lost, OPEN_CONFLICTS, members=members)))
 
     def merge(version: str) -> int:
         return platform.update(path, {"if-match": etag, "merges": f'W/"{version}"'}).status
 
-    assert merge(lost) == 503
+    assert merge(str(lost)) == 503
     heartbeat(platform, START_MS + LATEST_MS)
     assert merge(OLDER) == 422
-    assert merge(lost) == 200
+    assert merge(str(lost)) == 200
 
 
 def test_every_header_that_names_a_version_has_a_row() -> None:
@@ -383,6 +384,19 @@ class TestMinimumVersion:
         platform.add(late)
         assert named_read(platform, path, NEWER)[0] == 200
 
+    def test_descendant_that_arrives_after_the_newest_version_was_read_does_not_satisfy_it(
+        self, platform: Platform
+    ) -> None:
+        path, _ = platform.made()
+
+        def before(operation: str, request: Any) -> None:
+            if operation == "query" and request["ExpressionAttributeValues"][":first"]["S"].startswith("l#"):
+                platform.arrive(path, f"{START_MS + 7}-0000-{PEER}", OLDER)
+
+        platform.dynamodb.before = before
+        assert named_read(platform, path, OLDER)[0] == 503
+        assert named_read(platform, path, OLDER) == (200, ["query"])
+
     def test_lineage_item_alone_does_not_satisfy_it(self, platform: Platform) -> None:
         path, etag = platform.made()
         platform.arrive(path, NEWER, etag[3:-1])
@@ -400,7 +414,7 @@ class TestMinimumVersion:
         assert platform.call("GET", path, headers={"minimum-version": f'W/"{OLDER}"'}).status == 503
         _, lineage = (request for operation, request in platform.dynamodb.calls if operation == "query")
         assert lineage["ExpressionAttributeValues"][":first"] == {"S": f"l#{OLDER}"}
-        assert lineage["ExpressionAttributeValues"][":last"] == {"S": "l#~"}
+        assert lineage["ExpressionAttributeValues"][":last"] == {"S": f"l#{etag[3:-1]}"}
 
     def test_version_of_this_region_that_was_never_written_returns_412(self, platform: Platform) -> None:
         path, _ = platform.made()

@@ -44,21 +44,29 @@ class RecordVersions:
         """The versions that each one follows, so that only versions in conflict are not followed.
 
         Versions that replace the same version with the same content are no conflict: a repeated request has written
-        them. So a version also follows the older versions that equal it, and those that equal one which it follows, if
-        they were written between that one and itself.
+        them. So a version also follows the older versions that equal it, and those that equal a version from which one
+        that it follows descends, if they were written between the one that it follows and itself.
 
         The platform has the same rule in `patient_api.store.reconciliation`. A drill has its own, from what clients
         see, so that an error there is not repeated here.
         """
         groups: dict[tuple[Sequence[str], str], list[str]] = {}
         equal: dict[str, list[str]] = {}
+        behind: dict[str, set[str]] = {}
         found: dict[str, Sequence[str]] = {}
         for version, follows in sorted(self.follows.items()):
             older = groups.setdefault((follows[:1], _content(self.resources.get(version))), [])
-            between = [other for followed in follows for other in equal.get(followed, ()) if other > followed]
+            between = [
+                other
+                for followed in follows
+                for ancestor in behind.get(followed, ())
+                for other in equal[ancestor]
+                if other > followed
+            ]
             found[version] = tuple(dict.fromkeys((*follows, *older, *between)))
             older.append(version)
             equal[version] = older
+            behind[version] = {version}.union(*(behind.get(one, ()) for one in found[version]))
         return found
 
 

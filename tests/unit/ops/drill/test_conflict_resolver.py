@@ -315,3 +315,7 @@ def test_versions_of_a_repeated_request_are_no_conflict(content: dict[str, Any] 
         assert ends((later, followed, {"n": 2})) == ()
     assert ends((later, east, {"n": 2}), (stamp(5, WEST), west, {"n": 3})) == (later,)
     assert ends((later, first, {"n": 3})) == (west,)
+    # A change between both, and the change of it, which is newer than both.
+    between = stamp(2, WEST)
+    assert ends((between, east, {"n": 4})) == (between,)
+    assert ends((between, east, {"n": 4}), (later, between, {"n": 5})) == ()

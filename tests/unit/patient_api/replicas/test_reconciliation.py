@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from patient_api.clock import Stamp
-from patient_api.contract.keys import OPEN_CONFLICTS, PATIENT
+from patient_api.contract.keys import HEARTBEAT_PARTITION, OPEN_CONFLICTS, PATIENT, key
 from patient_api.errors import Stale, StorageFault
 from patient_api.fhir.codec import Number
+from patient_api.http.named_versions import LATEST_MS
 from patient_api.http.payload import Resource
 from patient_api.http.preconditions import weak
 from patient_api.store.model import (
@@ -124,6 +125,18 @@ def test_change_that_continues_the_newest_version_costs_one_query(regions: TwoRe
     assert regions.east.replica.calls[0][1]["Limit"] == 3
 
 
+@pytest.mark.parametrize("order", [("v#", "l#"), ("l#", "v#")])
+def test_half_of_a_version_that_continues_the_newest_one_costs_one_query(
+    regions: TwoRegions, order: tuple[str, str]
+) -> None:
+    first = create(regions.east)
+    regions.settle()
+    version = update(regions.east, first)
+    for prefix in order:
+        arrive_alone(regions, regions.west, f"{prefix}{version.stamp}")
+        assert calls(regions.west) == (["put_item"] if prefix == "v#" else []) + ["query"]
+
+
 def test_reconciliation_reads_no_versions() -> None:
     regions = TwoRegions(page=1_000)
     first = create(regions.east)
@@ -136,10 +149,10 @@ def test_reconciliation_reads_no_versions() -> None:
     # The change continues the older line of the conflict, so all versions are compared.
     add_line(regions, regions.east, other, 1)
     with metered(regions.east) as read:
-        assert len(calls(regions.east)) <= 8
+        assert calls(regions.east) == ["query"] * 5
     assert len(read) > 200
     assert not any(sk.startswith("v#") for sk in read)
-    assert sum(read.values()) < 200_000
+    assert sum(read.values()) < 45_000
     regions.settle()
     check_consistency(regions)
 
@@ -185,18 +198,61 @@ def test_version_and_its_lineage_item_arrive_in_any_order(
     regions: TwoRegions, diverged: Diverged, order: tuple[str, str]
 ) -> None:
     first, east, west = diverged
-    seen = []
-    for prefix in order:
+    for number, prefix in enumerate(order):
         arrive_alone(regions, regions.east, f"{prefix}{west.stamp}")
         regions.east.reconcile()
-        concurrent = regions.east.containers[0].records.concurrent(first.key, [east])[east.stamp]
-        seen.append((head_of(regions.east, first), [members(item) for item in markers(regions.east).values()]))
-        assert concurrent == ([str(west.stamp)] if seen[-1][1] else [])
-    siblings = [stamps(east, west)]
-    half = (west.stamp, []) if order[0] == "v#" else (east.stamp, siblings)
-    assert seen == [half, (west.stamp, siblings)]
+        assert head_of(regions.east, first) == (west.stamp if "v#" in order[: number + 1] else east.stamp)
+        (marker,) = markers(regions.east).values()
+        assert members(marker) == stamps(east, west)
+        concurrent = regions.east.containers[0].records.concurrent(first.key, [east])
+        assert concurrent == {east.stamp: [str(west.stamp)]}
     regions.settle()
     check_consistency(regions)
+
+
+@pytest.mark.parametrize("marked_by", ["east", "west"])
+def test_conflict_with_a_version_whose_lineage_item_is_lost_can_be_closed(
+    regions: TwoRegions, diverged: Diverged, marked_by: str
+) -> None:
+    _, east, west = diverged
+    if marked_by == "west":
+        regions.deliver_all(regions.west)
+        regions.west.reconcile()
+        ((_, sk),) = (message.key for message in regions.waiting(regions.east) if message.key[1].startswith("c#"))
+        arrive_alone(regions, regions.east, sk)
+    arrive_alone(regions, regions.east, f"v#{west.stamp}")
+    regions.waiting(regions.east).clear()
+    regions.east.reconcile()
+    (marker,) = markers(regions.east).values()
+    assert members(marker) == stamps(east, west)
+    assert "resolved" not in marker
+    regions.now_ms += 5
+    merged = merge(regions.east, west, east)
+    regions.east.reconcile()
+    (marker,) = markers(regions.east).values()
+    assert marker["resolved"] == {"S": str(merged.stamp)}
+    update(regions.east, merged)
+    regions.east.reconcile()
+    assert markers(regions.east).keys() == {marker["sk"]["S"]}
+
+
+def test_version_lost_with_its_region_can_be_merged_when_a_marker_names_it(
+    regions: TwoRegions, diverged: Diverged
+) -> None:
+    _, east, west = diverged
+    regions.deliver_all(regions.west)
+    regions.west.reconcile()
+    ((_, sk),) = (message.key for message in regions.waiting(regions.east) if message.key[1].startswith("c#"))
+    arrive_alone(regions, regions.east, sk)
+    regions.waiting(regions.east).clear()
+    # A heartbeat that is so much younger shows that the version will not arrive any more.
+    regions.now_ms += LATEST_MS
+    late = {"at": {"N": str(regions.now_ms)}, "endpoint": {"S": "https://west.example"}}
+    regions.east.replica.add(RECORDS, {**key(HEARTBEAT_PARTITION, PEER), **late})
+    merged = merge(regions.east, east, west)
+    regions.east.reconcile()
+    (marker,) = markers(regions.east).values()
+    assert marker["resolved"] == {"S": str(merged.stamp)}
 
 
 def test_concurrent_versions_are_compared_without_their_content(regions: TwoRegions, diverged: Diverged) -> None:
