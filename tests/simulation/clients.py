@@ -285,9 +285,9 @@ class Client:
         """Record an acknowledged write."""
         reply, call = answered
         stamp = _stamp(reply.headers["etag"])
-        self._ledger.writes.append(
-            Write(known.key, stamp, call.region, call.first_sent, call.ended, frozenset(entries))
-        )
+        # A deletion of a deleted record is answered with the first one, whose client may have received no response.
+        started = 0 if deleted else call.first_sent
+        self._ledger.writes.append(Write(known.key, stamp, call.region, started, call.ended, frozenset(entries)))
         known.etag = reply.headers["etag"]
         known.entries |= set(entries)
         known.deleted = deleted
